@@ -1,0 +1,109 @@
+"""Reverse-mode differentiation over a tape.
+
+A `Function` computes one output from arrays and knows its gradient. Applying it to tensors that require a
+gradient records it: the output remembers its Function, the Function its inputs and its number on the tape.
+`backward` walks those numbers downwards from the output, so that every Function runs once, after all that
+used its result.
+
+    x, y are Tensors (tensor.py) outside a Function and raw arrays inside it; gradients are named gx, gy.
+"""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .backend import Array, Device
+
+_tape_numbers = itertools.count()
+_recording = [True]  # a one-element list: changing it in no_grad needs no `global`
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing inside: for evaluation and for updates of parameters."""
+    before, _recording[0] = _recording[0], False
+    try:
+        yield
+    finally:
+        _recording[0] = before
+
+
+class Function:
+    """One differentiable operation; a new instance for each call.
+
+    A subclass takes its parameters in `__init__`, computes `forward(*arrays) -> array`, keeps on itself what
+    `backward(gy) -> one gradient per input` will need, and skips a gradient where `self.needs[i]` is False
+    (None then stands in its place). There are no second derivatives.
+    """
+
+    needs: tuple[bool, ...] = ()
+    gy: Array | None = None  # the gradient of the output, collected from all its users
+    inputs: tuple[Any, ...] | None = ()
+    number = -1
+    device: Device
+
+    @classmethod
+    def apply(cls, *inputs: Any, **parameters: Any) -> Any:
+        """Run the Function on Tensors; recorded where one of them requires a gradient."""
+        function = cls(**parameters)
+        device = function.device = inputs[0].device
+        needs = []
+        for x in inputs:
+            if x.device is not device and x.device != device:
+                raise ValueError(f"{cls.__name__}: one tensor is on {device}, another on {x.device}")
+            needs.append(x.requires_grad)
+        recorded = _recording[0] and True in needs
+        if recorded:
+            function.needs = tuple(needs)
+        y = inputs[0].like(function.forward(*[x.data for x in inputs]))
+        if recorded:
+            function.inputs = inputs
+            function.number = next(_tape_numbers)
+            y.function, y.requires_grad = function, True
+        return y
+
+    def forward(self, *inputs: Array) -> Array:
+        raise NotImplementedError
+
+    def backward(self, gy: Array) -> Any:
+        raise NotImplementedError
+
+    def run_backward(self) -> None:
+        """Hand the gradients of the inputs on to whatever produced them, and let go of everything."""
+        if self.inputs is None:
+            raise RuntimeError("backward() a second time over the same tape: its arrays are freed")
+        gradients = self.backward(self.gy)
+        if not isinstance(gradients, tuple):
+            gradients = (gradients,)
+        for x, needed, gx in zip(self.inputs, self.needs, gradients, strict=True):
+            if needed:
+                _accumulate(x.function or x, gx)
+        self.__dict__ = {"inputs": None}
+
+
+def backward(y: Any, gradient: Array) -> None:
+    """Add d y / d leaf, weighted with `gradient` (an array of y's shape), to the grad of every leaf behind y."""
+    _accumulate(y.function or y, gradient)
+    for function in _recorded_before(y.function) if y.function else ():
+        function.run_backward()
+
+
+def _accumulate(target: Any, gradient: Array) -> None:
+    """Add to a Function's `gy` or to a leaf's `grad`; never in place, since gradients may share memory."""
+    name = "gy" if isinstance(target, Function) else "grad"
+    before = getattr(target, name)
+    setattr(target, name, gradient if before is None else before + gradient)
+
+
+def _recorded_before(last: Function) -> list[Function]:
+    """`last` and every Function its value depends on, latest first."""
+    found = {id(last): last}
+    waiting = [last]
+    while waiting:
+        function = waiting.pop()
+        for x in function.inputs or ():
+            if x.function is not None and id(x.function) not in found:
+                found[id(x.function)] = x.function
+                waiting.append(x.function)
+    return sorted(found.values(), key=lambda function: -function.number)

@@ -1,0 +1,150 @@
+"""Where arrays live and which kernels run: the only file that knows NumPy from CuPy."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import gpucnn_kernels
+from .errors import DeviceError, UsageError
+
+Array = Any  # numpy.ndarray on the CPU, cupy.ndarray on CUDA
+
+_CHOICES = {"cpu": ("xp", "cpu"), "cuda": ("xp", "numba", "raw")}
+_DEFAULT = {"cpu": "cpu", "cuda": "raw"}
+
+
+@dataclass(frozen=True)
+class Device:
+    """`Device("cpu")`, `Device("cuda", 1, kernels="raw")`: a value that tensors carry.
+
+    `kernels` names the implementation to use for every op that has it (the reference `xp` elsewhere), or
+    single ops: `"conv2d=raw,maxpool2d=xp"`. None takes the fastest kind of the device.
+    """
+
+    type: str = "cpu"
+    index: int = 0
+    kernels: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.type not in _CHOICES:
+            raise UsageError(f"unknown device {self.type!r}", "the devices are cpu, cuda and cuda:1, cuda:2, ...")
+        _ = self.implementation  # an unknown name is an error here, not in the middle of a step
+
+    def __str__(self) -> str:
+        return self.type if self.type == "cpu" else f"{self.type}:{self.index}"
+
+    @cached_property
+    def xp(self) -> ModuleType:
+        """The array module: numpy or cupy."""
+        return import_module("cupy" if self.type == "cuda" else "numpy")
+
+    @cached_property
+    def special(self) -> ModuleType:
+        """The special functions (erf, ...): scipy.special or its CuPy twin."""
+        return import_module("cupyx.scipy.special" if self.type == "cuda" else "scipy.special")
+
+    @cached_property
+    def implementation(self) -> dict[str, str]:
+        """op -> implementation, e.g. `{"conv2d": "raw", ...}`."""
+        everywhere, single = _parse_kernels(self.kernels or _DEFAULT[self.type])
+        chosen = {}
+        for op, implementations in gpucnn_kernels.ops().items():
+            wanted = single.pop(op, None)
+            if wanted is not None and wanted not in implementations:
+                raise UsageError(f"{op} has no kernels {wanted!r}", f"it has {', '.join(implementations)}")
+            chosen[op] = wanted or (everywhere if everywhere in implementations else "xp")
+        if single:
+            known = ", ".join(gpucnn_kernels.ops())
+            raise UsageError(f"no op named {', '.join(single)}", f"the ops with kernels are {known}")
+        existing = {impl for impls in gpucnn_kernels.ops().values() for impl in impls}
+        usable = [impl for impl in _CHOICES[self.type] if impl in existing]
+        for impl in (*chosen.values(), *([everywhere] if self.kernels else [])):
+            if impl not in usable:
+                raise UsageError(f"{self.type} has no kernels {impl!r}", f"the kinds for it are {', '.join(usable)}")
+        return chosen
+
+    @cached_property
+    def _modules(self) -> dict[str, ModuleType]:
+        return {}
+
+    def kernel(self, op: str) -> ModuleType:
+        """The kernel module that runs `op` here, e.g. `gpucnn_kernels.conv2d_xp`."""
+        if op not in self._modules:
+            self._modules[op] = gpucnn_kernels.load(op, self.implementation[op])
+        return self._modules[op]
+
+    def asarray(self, values: Any, dtype: Any = None) -> Array:
+        """`values` as a C-contiguous array on this device."""
+        if self.type == "cuda":
+            with self.xp.cuda.Device(self.index):
+                return self.xp.asarray(values, dtype, order="C")
+        return self.xp.asarray(to_host(values), dtype, order="C")
+
+    def synchronize(self) -> None:
+        """Wait until everything queued on the device is done."""
+        if self.type == "cuda":
+            self.xp.cuda.Device(self.index).synchronize()
+
+
+def to_host(array: Array) -> Any:
+    """A NumPy array of the same values; a copy only where the array lives on a GPU."""
+    return array.get() if hasattr(array, "get") else array
+
+
+def parse_device(text: str, kernels: str | None = None) -> tuple[Device, str]:
+    """`auto`, `cpu`, `cuda` or `cuda:1` -> (device, why it was chosen).
+
+    DeviceError where a GPU was asked for by name and cannot run a kernel; `auto` takes the CPU then.
+    """
+    name, _, index = text.partition(":")
+    if name not in ("auto", *_CHOICES) or (index and (name != "cuda" or not index.isdecimal())):
+        raise UsageError(f"unknown device {text!r}", "the devices are auto, cpu, cuda and cuda:1, cuda:2, ...")
+    if name == "cpu":
+        return Device("cpu", kernels=kernels), "as asked"
+    fault = probe_cuda(int(index or 0))
+    if name == "cuda":
+        if fault:
+            raise DeviceError(f"--device {text}: {fault.args[0]}", fault.hint)
+        return Device("cuda", int(index or 0), kernels), "as asked"
+    if fault:
+        return Device("cpu", kernels=kernels), f"auto: {fault.args[0]}"
+    return Device("cuda", 0, kernels), "auto: a GPU that runs kernels"
+
+
+def probe_cuda(index: int = 0) -> DeviceError | None:
+    """None where GPU `index` can compile, launch and read back a kernel; otherwise what is missing.
+
+    A device count is no proof: it succeeds on machines where no kernel can run.
+    """
+    try:
+        cupy = import_module("cupy")
+    except ImportError:
+        return DeviceError("CuPy is not installed", "make setup EXTRAS=cuda12  (or cuda13, as your driver)")
+    try:
+        with cupy.cuda.Device(index):
+            kernel = cupy.RawKernel('extern "C" __global__ void probe(int* x) { *x = 42; }', "probe")
+            answer = cupy.zeros(1, cupy.int32)
+            kernel((1,), (1,), (answer,))
+            if int(answer[0]) == 42:
+                return None
+        return DeviceError("the GPU computes wrong results", "gpucnn doctor")
+    except Exception as error:  # CuPy raises many kinds here, all of them mean "no kernel can run"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return DeviceError(f"no usable NVIDIA GPU ({reason})", "check nvidia-smi, or use --device cpu")
+
+
+def _parse_kernels(text: str) -> tuple[str, dict[str, str]]:
+    """`"raw"` -> ("raw", {}); `"conv2d=raw,maxpool2d=xp"` -> ("xp", {"conv2d": "raw", "maxpool2d": "xp"})."""
+    everywhere, single = "xp", {}
+    for part in text.split(","):
+        op, equals, impl = part.strip().partition("=")
+        if equals:
+            single[op] = impl
+        else:
+            everywhere = op
+    return everywhere, single
+
+
+CPU = Device()

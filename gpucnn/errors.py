@@ -1,0 +1,35 @@
+"""Errors that a user can mend: one line saying what is wrong, one saying what to do, and an exit code."""
+
+
+class GpucnnError(Exception):
+    """`str(error)` says what is wrong, `hint` what to do; the command line exits with `exit_code`."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(GpucnnError):
+    """The request itself cannot be met: an unknown name, arguments that do not go together."""
+
+    exit_code = 2
+
+
+class DeviceError(GpucnnError):
+    """The machine lacks what was asked for: no GPU, no CuPy, no driver."""
+
+    exit_code = 3
+
+
+class DataError(GpucnnError):
+    """Data are missing, damaged or not what they claim to be."""
+
+    exit_code = 4
+
+
+class DivergedError(GpucnnError):
+    """Training left the finite numbers."""
+
+    exit_code = 5

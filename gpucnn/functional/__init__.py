@@ -1,0 +1,38 @@
+"""Every op as a function of Tensors, with PyTorch's names: `import gpucnn.functional as F`."""
+
+from .activation import gelu, log_softmax, relu, sigmoid, softmax, tanh
+from .arithmetic import add, matmul, mean, sum
+from .conv import conv2d
+from .dropout import Place, dropout, dropout2d
+from .linear import linear
+from .loss import cross_entropy
+from .norm import batch_norm
+from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from .shape import cat, flatten, pad, reshape
+
+__all__ = [
+    "Place",
+    "adaptive_avg_pool2d",
+    "add",
+    "avg_pool2d",
+    "batch_norm",
+    "cat",
+    "conv2d",
+    "cross_entropy",
+    "dropout",
+    "dropout2d",
+    "flatten",
+    "gelu",
+    "linear",
+    "log_softmax",
+    "matmul",
+    "max_pool2d",
+    "mean",
+    "pad",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "softmax",
+    "sum",
+    "tanh",
+]

@@ -1,0 +1,78 @@
+"""Convolution; the arithmetic is in the kernels of the op conv2d."""
+
+from typing import Any
+
+from ..autograd import Function
+from ..backend import Array
+from ..tensor import Tensor
+from .shape import pad, pair
+
+
+class Conv2d(Function):
+    """Groups are a loop over slices of the channels; the kernels know only one group."""
+
+    def __init__(self, stride: tuple[int, int], padding: tuple[int, int], groups: int) -> None:
+        self.stride, self.padding, self.groups = stride, padding, groups
+
+    def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        self.x, self.w, self.b = x, w, b
+        kernel = self.device.kernel("conv2d")
+        if self.groups == 1:
+            return kernel.forward(x, w, b, self.stride, self.padding)
+        parts = [
+            kernel.forward(self._slice(x, g, 1), self._slice(w, g), self._slice(b, g), self.stride, self.padding)
+            for g in range(self.groups)
+        ]
+        return self.device.xp.concatenate(parts, 1)
+
+    def backward(self, gy: Array) -> tuple:
+        kernel, xp = self.device.kernel("conv2d"), self.device.xp
+        gxs, gws, gbs = [], [], []
+        for g in range(self.groups):
+            gy_g, x, w = self._slice(gy, g, 1), self._slice(self.x, g, 1), self._slice(self.w, g)
+            if self.needs[0]:
+                gxs.append(kernel.backward_input(gy_g, w, x.shape, self.stride, self.padding))
+            if any(self.needs[1:]):
+                gw, gb = kernel.backward_weight(gy_g, x, w.shape, self.stride, self.padding)
+                gws.append(gw)
+                gbs.append(gb)
+        gx, gw, gb = (xp.concatenate(parts, dim) if parts else None for parts, dim in ((gxs, 1), (gws, 0), (gbs, 0)))
+        return (gx, gw) if self.b is None else (gx, gw, gb)
+
+    def _slice(self, array: Any, group: int, dim: int = 0) -> Any:
+        """The channels of one group along `dim`, contiguous."""
+        if array is None or self.groups == 1:
+            return array
+        size = array.shape[dim] // self.groups
+        part = slice(group * size, (group + 1) * size)
+        return self.device.xp.ascontiguousarray(array[part] if dim == 0 else array[:, part])
+
+
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, *, groups: int = 1
+) -> Tensor:
+    """x (n, ci, h, w), weight (co, ci/groups, kh, kw), bias (co,) -> (n, co, oh, ow): cross-correlation.
+
+    stride, padding: an integer or a (vertical, horizontal) pair; padding may be "same" (stride 1: oh, ow = h, w).
+    ValueError where shapes do not go together or the kernel is larger than its padded input.
+    """
+    if x.ndim != 4 or weight.ndim != 4:
+        raise ValueError(f"conv2d takes x (n, c, h, w) and weight (co, ci, kh, kw), got {x.shape} and {weight.shape}")
+    stride = pair("stride", stride, 1)
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f"padding 'same' needs stride 1, got {stride}")
+        (top, bottom), (left, right) = (((k - 1) // 2, k // 2) for k in weight.shape[2:])
+        if (top, left) != (bottom, right):  # an even kernel: one more zero below and at the right
+            x = pad(x, (0, right - left, 0, bottom - top))
+        padding = top, left
+    padding = pair("padding", padding, 0)
+    co, ci = weight.shape[:2]
+    if groups < 1 or co % groups:
+        raise ValueError(f"groups must divide the {co} output channels, got {groups}")
+    if x.shape[1] != ci * groups:
+        raise ValueError(f"the input has {x.shape[1]} channels, the convolution takes {ci * groups}")
+    if bias is not None and bias.shape != (co,):
+        raise ValueError(f"the bias has shape {bias.shape}, the convolution has {co} output channels")
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    return Conv2d.apply(*inputs, stride=stride, padding=padding, groups=groups)

@@ -1,0 +1,67 @@
+"""Dropout (Srivastava et al. 2014), with draws that are a function of their place and nothing else."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from ..autograd import Function
+from ..backend import Array
+from ..tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a training run a batch is; the arguments of `philox_xp.bits`.
+
+    samples: (n,) integer array, the index of each example in its data set.
+    """
+
+    seed: int
+    use: int
+    epoch: int
+    samples: Array
+
+
+class Dropout(Function):
+    def __init__(self, p: float, channels: bool, place: Place) -> None:
+        self.p, self.channels, self.place = p, channels, place
+
+    def forward(self, x: Array) -> Array:
+        philox, place = self.device.kernel("philox"), self.place
+        drawn = x.shape[:2] if self.channels else x.shape
+        draws = philox.bits(place.seed, place.use, place.epoch, place.samples, math.prod(drawn[1:]))
+        kept = philox.keep(draws, self.p).reshape(drawn + (1,) * (x.ndim - len(drawn)))
+        self.scale = kept.astype(x.dtype) * x.dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+        return x * self.scale
+
+    def backward(self, gy: Array) -> Array:
+        return gy * self.scale
+
+
+_unplaced_calls = itertools.count()
+
+
+def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, place: Place | None = None) -> Tensor:
+    """x (n, ...): zero each element with probability p and scale the others by 1 / (1 - p).
+
+    `place` fixes the draws; without one, each call of the process draws anew.
+    """
+    return _dropout(x, p, training, place, channels=False)
+
+
+def dropout2d(x: Tensor, p: float = 0.5, training: bool = True, *, place: Place | None = None) -> Tensor:
+    """x (n, c, h, w): as dropout, for whole channels (Tompson et al. 2015, arXiv:1411.4280)."""
+    if x.ndim != 4:
+        raise ValueError(f"dropout2d takes (n, c, h, w), got {x.shape}")
+    return _dropout(x, p, training, place, channels=True)
+
+
+def _dropout(x: Tensor, p: float, training: bool, place: Place | None, channels: bool) -> Tensor:
+    if not 0 <= p <= 1:
+        raise ValueError(f"the dropout probability must be between 0 and 1, got {p}")
+    if not training or p == 0:
+        return x
+    if place is None:
+        philox = x.device.kernel("philox")
+        place = Place(0, philox.DROPOUT - 1, next(_unplaced_calls), x.device.xp.arange(len(x)))
+    return Dropout.apply(x, p=p, channels=channels, place=place)

@@ -1,0 +1,28 @@
+"""The fully connected layer."""
+
+from ..autograd import Function
+from ..backend import Array
+from ..tensor import Tensor
+
+
+class Linear(Function):
+    def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        self.x_shape, self.w, self.b = x.shape, w, b
+        self.x = x.reshape(-1, x.shape[-1])
+        y = self.x @ w.T
+        if b is not None:
+            y += b
+        return y.reshape(*x.shape[:-1], len(w))
+
+    def backward(self, gy: Array) -> tuple:
+        gy = gy.reshape(-1, gy.shape[-1])
+        gx = (gy @ self.w).reshape(self.x_shape) if self.needs[0] else None
+        gw = gy.T @ self.x if self.needs[1] else None
+        return (gx, gw) if self.b is None else (gx, gw, gy.sum(0))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., n_in), weight (n_out, n_in), bias (n_out,) -> (..., n_out): x @ weight.T + bias"""
+    if x.shape[-1] != weight.shape[1]:
+        raise ValueError(f"the input has {x.shape[-1]} features, the linear layer takes {weight.shape[1]}")
+    return Linear.apply(*((x, weight) if bias is None else (x, weight, bias)))

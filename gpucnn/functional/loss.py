@@ -1,0 +1,48 @@
+"""The cross entropy."""
+
+from typing import Any
+
+from ..autograd import Function
+from ..backend import Array, to_host
+from ..tensor import Tensor
+from .activation import log_softmax_of
+
+
+class CrossEntropy(Function):
+    def __init__(self, target: Array, label_smoothing: float) -> None:
+        self.target, self.label_smoothing = target, label_smoothing
+
+    def forward(self, logits: Array) -> Array:
+        xp, smooth = self.device.xp, self.label_smoothing
+        self.log_p = log_softmax_of(xp, logits, -1)
+        self.rows = xp.arange(len(logits))
+        loss = -self.log_p[self.rows, self.target].mean()
+        return loss if not smooth else (1 - smooth) * loss - smooth * self.log_p.mean()
+
+    def backward(self, gy: Array) -> Array:
+        n, classes = self.log_p.shape
+        gx = self.device.xp.exp(self.log_p)
+        gx -= self.label_smoothing / classes
+        gx[self.rows, self.target] -= 1 - self.label_smoothing
+        gx *= gy / n
+        return gx
+
+
+def cross_entropy(logits: Tensor, target: Any, *, label_smoothing: float = 0.0) -> Tensor:
+    """logits (n, classes), target (n,) integers -> the mean of -log softmax(logits)[target], a scalar.
+
+    The softmax is inside: give it logits. With label_smoothing s, the target is 1 - s at the label plus
+    s / classes everywhere (Szegedy et al. 2015, arXiv:1512.00567). ValueError for labels that are not
+    integers in 0 .. classes-1, as far as they are on the host; those on a GPU were checked when loaded.
+    """
+    labels = target.data if isinstance(target, Tensor) else target
+    labels = labels if hasattr(labels, "dtype") else logits.device.asarray(labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"cross_entropy takes (n, classes) and (n,), got {logits.shape} and {labels.shape}")
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    if to_host(labels) is labels and (labels.min() < 0 or labels.max() >= logits.shape[1]):
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}, but there are {logits.shape[1]} classes")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+    return CrossEntropy.apply(logits, target=logits.device.asarray(labels), label_smoothing=label_smoothing)

@@ -1,0 +1,66 @@
+"""Shapes: flatten, reshape, cat, pad, and the int-or-pair arguments of everything two-dimensional."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+from ..autograd import Function
+from ..backend import Array
+from ..tensor import Tensor
+
+
+def pair(name: str, value: Any, minimum: int) -> tuple[int, int]:
+    """3 -> (3, 3), (3, 5) -> (3, 5); ValueError names the argument where one is below `minimum`."""
+    both = (value, value) if isinstance(value, int) else value
+    if not (isinstance(both, Sequence) and len(both) == 2 and all(isinstance(v, int) for v in both)):
+        raise ValueError(f"{name} must be an integer or a pair of them, got {value!r}")
+    if min(both) < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+    return both[0], both[1]
+
+
+def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same elements in row-major order under another shape; one size may be -1."""
+    return x.reshape(shape)
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Merge the dimensions start_dim .. end_dim into one."""
+    start, end = start_dim % x.ndim, end_dim % x.ndim
+    return x.reshape(*x.shape[:start], -1, *x.shape[end + 1 :])
+
+
+class Cat(Function):
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def forward(self, *xs: Array) -> Array:
+        self.cuts = list(accumulate(x.shape[self.dim] for x in xs))[:-1]
+        return self.device.xp.concatenate(xs, self.dim)
+
+    def backward(self, gy: Array) -> tuple:
+        return tuple(self.device.xp.split(gy, self.cuts, self.dim))
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join tensors along `dim`; all other sizes must agree."""
+    return Cat.apply(*tensors, dim=dim)
+
+
+class Pad(Function):
+    def __init__(self, widths: tuple) -> None:
+        self.widths = widths
+
+    def forward(self, x: Array) -> Array:
+        return self.device.xp.pad(x, self.widths)
+
+    def backward(self, gy: Array) -> Array:
+        return gy[
+            tuple(slice(before, size - after) for (before, after), size in zip(self.widths, gy.shape, strict=True))
+        ]
+
+
+def pad(x: Tensor, widths: Sequence[int]) -> Tensor:
+    """Zeros around the last dimensions: (left, right), or (left, right, top, bottom), ..."""
+    pairs = [tuple(widths[i : i + 2]) for i in range(0, len(widths), 2)]
+    return Pad.apply(x, widths=(*[(0, 0)] * (x.ndim - len(pairs)), *reversed(pairs)))

@@ -1,0 +1,197 @@
+"""Layers: state plus one functional call each, with PyTorch's names, defaults and state-dict keys."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import functional as F
+from .functional.pool import pool_window
+from .functional.shape import pair
+from .initializers import uniform_fan_in
+from .module import Module, Parameter
+from .tensor import Tensor
+
+
+class Conv2d(Module):
+    """x (n, in_channels, h, w) -> (n, out_channels, oh, ow); weight (out, in/groups, kh, kw), bias (out,)"""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        *,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(f"groups must divide {in_channels} and {out_channels} channels, got {groups}")
+        self.stride, self.groups = pair("stride", stride, 1), groups
+        self.padding = padding if padding == "same" else pair("padding", padding, 0)
+        kernel = pair("kernel_size", kernel_size, 1)
+        self.weight = Parameter(np.empty((out_channels, in_channels // groups, *kernel), np.float32))
+        self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
+        self.reset_parameters(np.random.default_rng())
+
+    def reset_parameters(self, rng: np.random.Generator) -> None:
+        _reset(self, rng, math.prod(self.weight.shape[1:]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+
+    def extra_repr(self) -> str:
+        co, ci, kh, kw = self.weight.shape
+        return f"{ci * self.groups}, {co}, kernel_size=({kh}, {kw}), stride={self.stride}, padding={self.padding!r}"
+
+
+class Linear(Module):
+    """x (..., in_features) -> (..., out_features); weight (out, in), bias (out,)"""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        self.weight = Parameter(np.empty((out_features, in_features), np.float32))
+        self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
+        self.reset_parameters(np.random.default_rng())
+
+    def reset_parameters(self, rng: np.random.Generator) -> None:
+        _reset(self, rng, self.weight.shape[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}"
+
+
+def _reset(layer: Any, rng: np.random.Generator, fan_in: int) -> None:
+    for parameter in (layer.weight, layer.bias):
+        if parameter is not None:
+            parameter.data = parameter.device.asarray(uniform_fan_in(rng, parameter.shape, fan_in), parameter.dtype)
+
+
+class _BatchNorm(Module):
+    """Parameters weight, bias; buffers running_mean, running_var, num_batches_tracked."""
+
+    ndims: tuple[int, ...]
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        self.eps, self.momentum = eps, momentum
+        self.weight = Parameter(np.ones(num_features, np.float32))
+        self.bias = Parameter(np.zeros(num_features, np.float32))
+        self.running_mean = Tensor(np.zeros(num_features, np.float32))
+        self.running_var = Tensor(np.ones(num_features, np.float32))
+        self.num_batches_tracked = Tensor(np.zeros((), np.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim not in self.ndims or x.shape[1] != self.weight.shape[0]:
+            raise ValueError(f"{type(self).__name__}({self.extra_repr()}) cannot take an input of shape {x.shape}")
+        if self.training:
+            self.num_batches_tracked.data += 1
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(x, *statistics, self.weight, self.bias, self.training, self.momentum, self.eps)
+
+    def extra_repr(self) -> str:
+        return str(self.weight.shape[0])
+
+
+class BatchNorm1d(_BatchNorm):
+    """x (n, c) or (n, c, l): batch normalisation over all but the channels"""
+
+    ndims = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """x (n, c, h, w): batch normalisation over all but the channels"""
+
+    ndims = (4,)
+
+
+class MaxPool2d(Module):
+    """x (n, c, h, w) -> (n, c, oh, ow): the largest value of each window"""
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        self.window = pool_window(kernel_size, stride, padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, *self.window)
+
+    def extra_repr(self) -> str:
+        return "kernel_size={}, stride={}, padding={}".format(*self.window)
+
+
+class AvgPool2d(MaxPool2d):
+    """x (n, c, h, w) -> (n, c, oh, ow): the mean of each window, padding counted"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, *self.window)
+
+
+class AdaptiveAvgPool2d(Module):
+    """x (n, c, h, w) -> (n, c, 1, 1): the mean of each channel"""
+
+    def __init__(self, output_size: Any = 1) -> None:
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(x, self.output_size)
+
+
+class Dropout(Module):
+    """Zero elements with probability p in training; `place` fixes the draws (see functional.dropout)."""
+
+    place: F.Place | None = None
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"the dropout probability must be between 0 and 1, got {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, self.training, place=self.place)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Dropout2d(Dropout):
+    """Zero whole channels of (n, c, h, w) with probability p in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout2d(x, self.p, self.training, place=self.place)
+
+
+class Flatten(Module):
+    """x (n, ...) -> (n, features)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.flatten(x, 1)
+
+
+class ReLU(Module):
+    """max(x, 0)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.sigmoid(x)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.tanh(x)
+
+
+class GELU(Module):
+    """x * Phi(x)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x)

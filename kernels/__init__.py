@@ -1,0 +1,41 @@
+"""The kernels: every op that has more than one implementation, found by file name.
+
+`conv2d_xp.py` is the implementation `xp` of the op `conv2d`; a new file is a new implementation, and
+there is no list to add it to. All implementations of an op have the same public functions with the
+same signatures. This package imports nothing from gpucnn.
+"""
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+__all__ = ["implementations", "load", "ops"]
+
+_IMPLEMENTATIONS = ("xp", "cpu", "numba", "raw")
+
+
+@cache
+def ops() -> dict[str, tuple[str, ...]]:
+    """Every op with its implementations, e.g. `{"conv2d": ("xp",), ...}`."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(Path(__file__).parent.glob("*_*.py")):
+        op, _, impl = file.stem.rpartition("_")
+        if op and impl in _IMPLEMENTATIONS:
+            found.setdefault(op, []).append(impl)
+    return {op: tuple(sorted(impls, key=_IMPLEMENTATIONS.index)) for op, impls in found.items()}
+
+
+def implementations(op: str) -> tuple[str, ...]:
+    """The implementations of `op`, the reference first. ValueError where no such op exists."""
+    if op not in ops():
+        raise ValueError(f"no kernels for the op {op!r}; there are {', '.join(ops())}")
+    return ops()[op]
+
+
+@cache
+def load(op: str, impl: str) -> ModuleType:
+    """The module `<op>_<impl>.py`. ValueError names what exists where it does not."""
+    if impl not in implementations(op):
+        raise ValueError(f"{op} has no implementation {impl!r}; it has {', '.join(implementations(op))}")
+    return import_module(f"{__name__}.{op}_{impl}")

@@ -1,0 +1,80 @@
+"""2-D cross-correlation: the reference, on the array module of its arguments (NumPy or CuPy).
+
+    x (n, ci, h, w), w (co, ci, kh, kw), b (co,) -> y (n, co, oh, ow)
+    y[n, co, oy, ox] = b[co] + sum over ci, ky, kx of x[n, ci, oy*sh + ky - ph, ox*sw + kx - pw] * w[co, ci, ky, kx]
+
+Each pass is one or a few matrix products over channels-last rows: a row is one output pixel, its
+columns are the kh*kw*ci inputs under the window ("im2col", Chellapilla et al. 2006). Channels last,
+because then the kw*ci values of a window row lie side by side in memory and are copied in one run.
+"""
+
+from .arrays import Array, Pair, namespace, out_size
+
+
+def _nhwc(x: Array, padding: Pair) -> Array:
+    """(n, c, h, w) -> (n, h + 2*ph, w + 2*pw, c), contiguous, zeros around."""
+    n, c, h, w = x.shape
+    ph, pw = padding
+    padded = namespace(x).zeros((n, h + 2 * ph, w + 2 * pw, c), x.dtype)
+    padded[:, ph : ph + h, pw : pw + w] = x.transpose(0, 2, 3, 1)
+    return padded
+
+
+def _windows(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    """(n, c, h, w) -> (n*oh*ow, kh*kw*c): the inputs under each output pixel, as one matrix."""
+    windows = namespace(x).lib.stride_tricks.sliding_window_view(_nhwc(x, padding), kernel, axis=(1, 2))
+    windows = windows[:, :: stride[0], :: stride[1]]  # (n, oh, ow, c, kh, kw)
+    n, oh, ow, c, kh, kw = windows.shape
+    return windows.transpose(0, 1, 2, 4, 5, 3).reshape(n * oh * ow, kh * kw * c)
+
+
+def forward(
+    x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, out: Array | None = None, workspace=None
+) -> Array:
+    """y (n, co, oh, ow); ValueError where the window does not fit."""
+    n, co, kernel = x.shape[0], w.shape[0], w.shape[2:]
+    oh, ow = out_size(x.shape[2:], kernel, stride, padding)
+    y = _windows(x, kernel, stride, padding) @ w.transpose(2, 3, 1, 0).reshape(-1, co)
+    if b is not None:
+        y += b
+    y = y.reshape(n, oh, ow, co).transpose(0, 3, 1, 2)
+    if out is None:
+        return namespace(x).ascontiguousarray(y)
+    out[...] = y
+    return out
+
+
+def backward_input(
+    gy: Array, w: Array, x_shape: tuple, stride: Pair, padding: Pair, out: Array | None = None, workspace=None
+) -> Array:
+    """gx (n, ci, h, w): each window position (ky, kx) sends gy @ w[:, :, ky, kx] back to the inputs it read."""
+    xp = namespace(gy)
+    n, ci, h, w_ = x_shape
+    co, _, kh, kw = w.shape
+    _, _, oh, ow = gy.shape
+    (sh, sw), (ph, pw) = stride, padding
+    rows = _nhwc(gy, (0, 0)).reshape(-1, co)
+    gx = xp.zeros((n, h + 2 * ph, w_ + 2 * pw, ci), gy.dtype)
+    for ky in range(kh):
+        for kx in range(kw):
+            gx[:, ky : ky + sh * oh : sh, kx : kx + sw * ow : sw] += (rows @ w[:, :, ky, kx]).reshape(n, oh, ow, ci)
+    gx = gx[:, ph : ph + h, pw : pw + w_].transpose(0, 3, 1, 2)
+    if out is None:
+        return xp.ascontiguousarray(gx)
+    out[...] = gx
+    return out
+
+
+def backward_weight(
+    gy: Array, x: Array, w_shape: tuple, stride: Pair, padding: Pair, out: tuple | None = None, workspace=None
+) -> tuple[Array, Array]:
+    """gw (co, ci, kh, kw) and gb (co,): every output pixel's gradient times the inputs its window read."""
+    xp = namespace(x)
+    co, ci, kh, kw = w_shape
+    rows = _nhwc(gy, (0, 0)).reshape(-1, co)
+    gw = (rows.T @ _windows(x, (kh, kw), stride, padding)).reshape(co, kh, kw, ci).transpose(0, 3, 1, 2)
+    gb = rows.sum(0)
+    if out is None:
+        return xp.ascontiguousarray(gw), gb
+    out[0][...], out[1][...] = gw, gb
+    return out
