@@ -1,0 +1,142 @@
+"""Batches on the device: shuffled, augmented and normalised, the same for a seed on every device.
+
+Everything random is a Philox draw of (seed, use, epoch, index of the example in its data set), so a picture is
+cropped the same way in whatever batch, order or device it turns up. With use SHUFFLE words 0 and 1 are the sort
+key of `permutation`; with use AUGMENT the four words of element block 0 are, whether or not they are used,
+
+    word 0   crop: rows, 0..8, by which the 32x32 window is moved down in the picture padded by 4 (below 9)
+    word 1   crop: columns, likewise
+    word 2   flip: left and right change places where the top bit is set
+    word 3   cutout: centre = cy * w + cx of the square, anywhere in the picture (below h * w)
+
+Crop, flip and cutout are applied in this order. The padding has the pixel value 0; then each channel becomes
+(x - mean) / std, a subtraction and a division in the floating-point type; then rows cy-4 .. cy+3 and columns
+cx-4 .. cx+3, as far as they lie in the picture, become 0 (the mean).
+"""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from ..backend import Array, Device
+from ..errors import UsageError
+from .order import permutation
+
+AUGMENTATIONS = ("crop", "flip", "cutout")
+
+_PAD = 4  # pixels around the picture for the crop
+_SQUARE = 8  # side of the cutout
+
+
+class Batch(NamedTuple):
+    """x float (n, c, h, w), C-contiguous; labels y int64 (n,); samples int64 (n,), the indices in the data set."""
+
+    x: Array
+    y: Array
+    samples: Array
+
+
+class Batches:
+    """The batches of x uint8 (n, c, h, w) and y int64 (n,), both moved to `device` once and whole.
+
+    `mean` and `std`: one value a channel, in pixel units. `dtype` is that of the batches. Without `shuffle` the
+    order is that of the data set; with `drop_last` a last, smaller batch is left out. `augment` holds names of
+    AUGMENTATIONS. UsageError for an unknown name, or a batch size that leaves no batch.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int,
+        *,
+        device: Device,
+        mean: Sequence[float],
+        std: Sequence[float],
+        dtype: Any = "float32",
+        seed: int = 0,
+        shuffle: bool = False,
+        augment: Sequence[str] = (),
+        drop_last: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch size {batch_size}", "it must be at least 1")
+        if drop_last and batch_size > len(x):
+            raise UsageError(
+                f"batch size {batch_size} with {len(x)} examples leaves no whole batch", f"use at most {len(x)}"
+            )
+        for name in augment:
+            if name not in AUGMENTATIONS:
+                near = get_close_matches(name, AUGMENTATIONS, 1)
+                guess = f"did you mean {near[0]}? " if near else ""
+                raise UsageError(f"unknown augmentation {name!r}", f"{guess}there are {', '.join(AUGMENTATIONS)}")
+        self.device, self.batch_size, self.drop_last = device, batch_size, drop_last
+        self.seed, self.shuffle, self.augment = seed, shuffle, tuple(augment)
+        self.x, self.y = device.asarray(x), device.asarray(y)
+        self.mean = device.asarray(mean, dtype).reshape(-1, 1, 1)
+        self.std = device.asarray(std, dtype).reshape(-1, 1, 1)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self.x), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    @property
+    def examples(self) -> int:
+        """Examples in an epoch."""
+        return min(len(self.x), len(self) * self.batch_size)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of epoch 0, 1, ...: each call with the same number gives the same ones."""
+        xp, philox = self.device.xp, self.device.kernel("philox")
+        n = len(self.x)
+        order = permutation(n, self.seed, epoch, self.device) if self.shuffle else xp.arange(n)
+        if self.augment:  # for the whole epoch at once: ten rounds on arrays of a batch are mostly overhead
+            words = philox.bits(self.seed, philox.AUGMENT, epoch, order, 4)
+        for start in range(0, self.examples, self.batch_size):
+            places = slice(start, min(start + self.batch_size, self.examples))
+            samples = order[places]
+            draws = self._draws(words[places]) if self.augment else {}
+            yield Batch(self._images(samples, draws), self.y[samples], samples)
+
+    def _draws(self, words: Array) -> dict[str, tuple[Array, ...]]:
+        """uint32 (n, 4) -> for each augmentation in use what it does to each picture, int64 or bool (n,)."""
+        philox, (h, w) = self.device.kernel("philox"), self.x.shape[2:]
+        centre = philox.below(words[:, 3], h * w)
+        draws = {
+            "crop": (philox.below(words[:, 0], 2 * _PAD + 1), philox.below(words[:, 1], 2 * _PAD + 1)),
+            "flip": (philox.keep(words[:, 2], 0.5),),
+            "cutout": (centre // w, centre % w),
+        }
+        return {name: draws[name] for name in self.augment}
+
+    def _images(self, samples: Array, draws: dict[str, tuple[Array, ...]]) -> Array:
+        """The pictures `samples` (n,), augmented and normalised: float (n, c, h, w)."""
+        xp = self.device.xp
+        pixels = self.x[samples]
+        if "crop" in draws:
+            pixels = self._crop(pixels, *draws["crop"])
+        if "flip" in draws:
+            pixels = xp.where(draws["flip"][0][:, None, None, None], pixels[..., ::-1], pixels)
+        x = pixels.astype(self.mean.dtype)
+        x -= self.mean
+        x /= self.std
+        if "cutout" in draws:
+            xp.copyto(x, 0, where=self._square(*draws["cutout"]))
+        return x
+
+    def _crop(self, pixels: Array, down: Array, right: Array) -> Array:
+        """The window of the pictures' own size at row `down` and column `right` (n,) of the padded pictures."""
+        xp, (n, c, h, w) = self.device.xp, pixels.shape
+        padded = xp.zeros((n, c, h + 2 * _PAD, w + 2 * _PAD), pixels.dtype)
+        padded[:, :, _PAD : _PAD + h, _PAD : _PAD + w] = pixels
+        windows = xp.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(2, 3))
+        return windows[xp.arange(n), :, down, right]
+
+    def _square(self, cy: Array, cx: Array) -> Array:
+        """bool (n, 1, h, w): the square around each centre."""
+        xp, (h, w) = self.device.xp, self.x.shape[2:]
+        rows = xp.arange(h) - cy[:, None] + _SQUARE // 2
+        columns = xp.arange(w) - cx[:, None] + _SQUARE // 2
+        rows, columns = (rows >= 0) & (rows < _SQUARE), (columns >= 0) & (columns < _SQUARE)
+        return rows[:, None, :, None] & columns[:, None, None, :]
