@@ -17,7 +17,6 @@ import pooch
 
 from ..errors import DataError
 
-
 DAMAGED = "the file is damaged: delete it and fetch it again"
 
 
