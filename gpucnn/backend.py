@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import gpucnn_kernels
+
 from .errors import DeviceError, UsageError
 
 Array = Any  # numpy.ndarray on the CPU, cupy.ndarray on CUDA

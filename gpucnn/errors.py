@@ -1,5 +1,8 @@
 """Errors that a user can mend: one line saying what is wrong, one saying what to do, and an exit code."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class GpucnnError(Exception):
     """`str(error)` says what is wrong, `hint` what to do; the command line exits with `exit_code`."""
@@ -33,3 +36,11 @@ class DivergedError(GpucnnError):
     """Training left the finite numbers."""
 
     exit_code = 5
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for an unknown name: it offers the nearest known one, or lists them all."""
+    known = list(known)
+    close = [k for k in known if name and k.startswith(name)] or get_close_matches(name, known, 1, 0.5)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    return UsageError(f"unknown {kind} {name!r}", hint)

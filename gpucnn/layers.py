@@ -13,6 +13,13 @@ from .module import Module, Parameter
 from .tensor import Tensor
 
 
+def _short(value: Any) -> str:
+    """(3, 3) -> "3", (3, 5) -> "(3, 5)", "same" -> "'same'": for repr."""
+    if isinstance(value, str):
+        return repr(value)
+    return str(value[0]) if value[0] == value[1] else str(tuple(value))
+
+
 class Conv2d(Module):
     """x (n, in_channels, h, w) -> (n, out_channels, oh, ow); weight (out, in/groups, kh, kw), bias (out,)"""
 
@@ -43,8 +50,11 @@ class Conv2d(Module):
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
 
     def extra_repr(self) -> str:
-        co, ci, kh, kw = self.weight.shape
-        return f"{ci * self.groups}, {co}, kernel_size=({kh}, {kw}), stride={self.stride}, padding={self.padding!r}"
+        co, ci, *kernel = self.weight.shape
+        text = f"{ci * self.groups}, {co}, kernel_size={_short(kernel)}"
+        text += f", stride={_short(self.stride)}" if self.stride != (1, 1) else ""
+        text += f", padding={_short(self.padding)}" if self.padding != (0, 0) else ""
+        return text + (f", groups={self.groups}" if self.groups > 1 else "")
 
 
 class Linear(Module):
@@ -118,7 +128,10 @@ class MaxPool2d(Module):
         return F.max_pool2d(x, *self.window)
 
     def extra_repr(self) -> str:
-        return "kernel_size={}, stride={}, padding={}".format(*self.window)
+        size, stride, padding = self.window
+        text = f"kernel_size={_short(size)}"
+        text += f", stride={_short(stride)}" if stride != size else ""
+        return text + (f", padding={_short(padding)}" if padding != (0, 0) else "")
 
 
 class AvgPool2d(MaxPool2d):

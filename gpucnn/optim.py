@@ -70,7 +70,7 @@ class SGD(Optimizer):
         self.momentum, self.nesterov = momentum, nesterov
 
     def update(self, name: str, p: Parameter) -> None:
-        g = p.grad + self.weight_decay * p.data if self.weight_decay else p.grad
+        g: Array = p.grad + self.weight_decay * p.data if self.weight_decay else p.grad
         if self.momentum:
             if name in self.state:
                 (v,) = self.state[name]

@@ -21,7 +21,7 @@ def pair(name: str, value: Any, minimum: int) -> tuple[int, int]:
 
 def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements in row-major order under another shape; one size may be -1."""
-    return x.reshape(shape)
+    return x.reshape(*shape)
 
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:

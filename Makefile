@@ -1,0 +1,37 @@
+# make setup | train | test | test-gpu | lint | bench; ARGS="..." goes to the command, EXTRAS=cuda12|cuda13 to setup
+
+PYTHON ?= python3
+BIN := .venv/bin
+comma := ,
+
+.PHONY: setup train test test-gpu lint bench
+
+setup: .venv/dev
+	$(if $(EXTRAS),$(BIN)/pip install -q -e '.[dev$(comma)$(EXTRAS)]')
+	@echo "ready: $(BIN)/gpucnn --help"
+
+train: .venv/run
+	$(BIN)/gpucnn train --dataset digits $(ARGS)
+
+test: .venv/dev
+	$(BIN)/pytest $(ARGS)
+
+test-gpu: .venv/dev
+	$(BIN)/pytest -m gpu $(ARGS)
+
+lint: .venv/dev
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+bench: .venv/dev
+	$(BIN)/python bench/accuracy.py $(ARGS)
+	$(BIN)/python bench/report.py
+
+.venv/run: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e '.[plot]'
+	@touch $@
+
+.venv/dev: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e '.[dev]'
+	@touch $@ .venv/run

@@ -1,0 +1,5 @@
+"""`python -m gpucnn`"""
+
+from .cli import main
+
+main()

@@ -1,0 +1,54 @@
+"""`gpucnn eval`: a trained model on the test images."""
+
+from pathlib import Path
+
+import click
+
+from ..backend import parse_device
+from ..errors import UsageError
+from ..training import evaluate
+from .options import data_options, device_options, json_option
+from .output import Output, short
+
+
+@click.command("eval", short_help="Measure a trained model on the test set.")
+@click.argument("run", type=click.Path(path_type=Path))
+@data_options
+@device_options
+@json_option
+@click.pass_context
+def eval_(
+    context: click.Context,
+    run: Path,
+    dataset: str,
+    data_path: Path | None,
+    download: bool,
+    device: str,
+    kernels: str | None,
+    as_json: bool,
+) -> None:
+    """Measure the model in RUN (a run folder or a .safetensors file) on the test images of its data set."""
+    from ..data import load
+    from ..data.batches import Batches
+    from .run_folder import example_image, restore
+
+    output = Output(as_json)
+    where, why = parse_device(device, kernels)
+    model, meta = restore(run, where)
+    if context.get_parameter_source("dataset") is click.core.ParameterSource.DEFAULT:
+        dataset = meta["dataset"]
+    size = tuple(meta["input_shape"][1:])
+    data = load(dataset, data_path, download, size).fit(size)
+    for what, known, given in (
+        ("channels", meta["input_shape"][0], data.image_shape[0]),
+        ("classes", len(meta["classes"]), len(data.classes)),
+    ):
+        if known != given:
+            message = f"{meta['model']} in {run} was trained for {known} {what}, {data.name} has {given}"
+            raise UsageError(message, f"evaluate it on {meta['dataset']}")
+    batches = Batches(data.test_x, data.test_y, 500, device=where, mean=tuple(meta["mean"]), std=tuple(meta["std"]))
+    loss, accuracy = evaluate(model, batches)
+    output.say(f"{meta['model']} after epoch {meta['epoch']} on {data.name}, {where} ({why})")
+    output.say(f"test accuracy {accuracy:.2%}, loss {loss:.4f}, over {len(data.test_x):,} images")
+    output.result({"test_accuracy": accuracy, "test_loss": loss, "images": len(data.test_x), "dataset": data.name})
+    output.next("predict", short(run), short(example_image(run)))

@@ -1,0 +1,39 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Any], Any]
+
+json_option: Decorator = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object as the last line of stdout; other lines go to stderr."
+)
+
+
+def data_options(command: Any) -> Any:
+    """--dataset, --data-path, --download/--no-download"""
+    command = click.option("--download/--no-download", default=True, help="Fetch missing data.  [default: download]")(
+        command
+    )
+    command = click.option(
+        "--data-path",
+        type=click.Path(path_type=Path),
+        help="Folder or archive of the data.  [default: $GPUCNN_DATA_DIR, then the cache folder]",
+    )(command)
+    return click.option(
+        "--dataset",
+        default="cifar10",
+        show_default=True,
+        help="cifar10, mnist, fashion-mnist, digits, tinydigits, folder:PATH, synthetic[:NxCxHxW].",
+    )(command)
+
+
+def device_options(command: Any) -> Any:
+    """--device, --kernels"""
+    command = click.option(
+        "--kernels", metavar="KIND", help="Which kernels run: a kind (xp), or single ops (conv2d=xp,maxpool2d=xp)."
+    )(command)
+    return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")(command)

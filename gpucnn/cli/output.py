@@ -1,0 +1,46 @@
+"""What the commands say: lines for people, JSON for programs, and the next command to type."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class Output:
+    """`say` prints a line for people: on stdout, or on stderr where stdout is for JSON."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def say(self, line: str = "") -> None:
+        click.echo(line, err=self.as_json)
+
+    def result(self, values: dict[str, Any]) -> None:
+        """The one JSON object of --json; nothing without it."""
+        if self.as_json:
+            click.echo(json.dumps(values))
+
+    def next(self, *words: Any) -> None:
+        """The next command to type, ready to paste."""
+        self.say("next: " + " ".join([program(), *map(str, words)]))
+
+
+def program() -> str:
+    """How to call this program again: `gpucnn` where the shell finds it, else the path it was called by."""
+    called = Path(sys.argv[0])
+    if called.name != "gpucnn":
+        return f"{short(Path(sys.executable))} -m gpucnn"
+    found = shutil.which("gpucnn")
+    return "gpucnn" if found and Path(found).samefile(called) and not _is_below_here(called) else short(called)
+
+
+def short(path: Path) -> str:
+    """`path` relative to the current folder where it lies below it."""
+    return str(path.absolute().relative_to(Path.cwd())) if _is_below_here(path) else str(path)
+
+
+def _is_below_here(path: Path) -> bool:
+    return path.absolute().is_relative_to(Path.cwd())

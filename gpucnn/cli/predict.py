@@ -1,0 +1,48 @@
+"""`gpucnn predict`: labels for image files."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from .. import functional as F
+from ..autograd import no_grad
+from ..backend import parse_device
+from ..tensor import Tensor
+from .options import device_options, json_option
+from .output import Output, short
+
+
+@click.command(short_help="Label image files.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="So many labels an image.")
+@device_options
+@json_option
+def predict(run: Path, images: tuple[Path, ...], top: int, device: str, kernels: str | None, as_json: bool) -> None:
+    """Label IMAGES with the model in RUN (a run folder or a .safetensors file).
+
+    An image is brought to the size and number of channels of the pictures that the model was trained on.
+    """
+    from ..data import fit_images, read_image
+    from .run_folder import restore
+
+    output = Output(as_json)
+    where, _ = parse_device(device, kernels)
+    model, meta = restore(run, where)
+    channels, *size = meta["input_shape"]
+    pixels = np.stack([read_image(path, channels, tuple(meta["image_size"]), meta["white"]) for path in images])
+    pixels, _ = fit_images(pixels, tuple(size), meta["dataset"])
+    per_channel = (1, channels, 1, 1)
+    mean, std = (np.reshape(meta[name], per_channel) for name in ("mean", "std"))
+    with no_grad():
+        logits = model(Tensor(((pixels - mean) / std).astype(np.float32), device=where))
+        probabilities = F.softmax(logits).numpy()
+    results = []
+    for path, p in zip(images, probabilities, strict=True):
+        best = np.argsort(-p)[:top]
+        labels = [{"label": meta["classes"][i], "probability": float(p[i])} for i in best]
+        results.append({"image": str(path), "labels": labels})
+        output.say(f"{path}  " + "  ".join(f"{each['label']} {each['probability']:.1%}" for each in labels))
+    output.result({"predictions": results, "model": meta["model"]})
+    output.next("eval", short(run))

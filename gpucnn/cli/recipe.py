@@ -1,0 +1,57 @@
+"""From flags to an optimizer and a schedule, with the defaults that a data set brings."""
+
+from typing import Any
+
+import click
+
+from ..errors import UsageError
+from ..module import Module
+from ..optim import SGD, Adam, AdamW, Optimizer, Schedule, constant, cosine, one_cycle, step_decay, warm_up
+
+# What a data set changes in the defaults below; flags and --config still win.
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": {"epochs": 30},
+    "mnist": {"epochs": 5},
+    "tinydigits": {
+        "model": "tinydigits-cnn",
+        "epochs": 50,
+        "batch_size": 32,
+        "lr": 0.01,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "lr_scheduler": "constant",
+    },
+}
+
+
+def with_recipe(context: click.Context, flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags, with the data set's recipe in place of defaults that nobody gave."""
+    recipe = RECIPES.get(flags["dataset"], {})
+    default = click.core.ParameterSource.DEFAULT
+    return flags | {name: v for name, v in recipe.items() if context.get_parameter_source(name) is default}
+
+
+def make_optimizer(model: Module, flags: dict[str, Any]) -> Optimizer:
+    """The optimizer of --optimizer with its flags."""
+    named, lr, decay = model.named_parameters(), flags["lr"], flags["weight_decay"]
+    if flags["optimizer"] == "sgd":
+        if flags["nesterov"] and not flags["momentum"]:
+            raise UsageError("--nesterov needs a momentum", "add --momentum 0.9")
+        return SGD(named, lr, flags["momentum"], weight_decay=decay, nesterov=flags["nesterov"])
+    return {"adam": Adam, "adamw": AdamW}[flags["optimizer"]](named, lr, weight_decay=decay)
+
+
+def make_schedule(flags: dict[str, Any], steps: int) -> Schedule:
+    """The schedule of --lr-scheduler over `steps` steps an epoch, after the warm-up."""
+    warm = flags["lr_warmup_epochs"] * steps
+    rest = flags["epochs"] * steps - warm
+    if rest < 1:
+        raise UsageError("--lr-warmup-epochs takes all of --epochs", "warm up for fewer epochs")
+    schedules = {
+        "one-cycle": lambda: one_cycle(rest),
+        "cosine": lambda: cosine(rest),
+        "step": lambda: step_decay(flags["lr_step_size"] * steps, flags["lr_gamma"]),
+        "constant": constant,
+    }
+    then = schedules[flags["lr_scheduler"]]()
+    return warm_up(warm, then) if warm else then

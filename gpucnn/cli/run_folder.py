@@ -1,0 +1,119 @@
+"""The folder of a run: written by `train`, read by `eval` and `predict`."""
+
+import csv
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from PIL import Image
+
+from ..backend import Device
+from ..checkpoint import load_weights, save_weights, write_atomic
+from ..data import Dataset
+from ..errors import UsageError
+from ..models import Model, model_class
+from ..training import Epoch
+
+WEIGHTS = "last.safetensors"
+
+
+class RunFolder:
+    """config.toml (everything resolved), env.json, metrics.jsonl, metrics.csv, last.safetensors, samples/."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, output_dir: Path | None, model: str, overwrite: bool) -> "RunFolder":
+        """A new folder: `output_dir`, or runs/<date-time>-<model>. UsageError where it holds files already."""
+        if output_dir is None:
+            path = base = Path("runs", f"{datetime.now():%Y%m%d-%H%M%S}-{model}")
+            again = 1
+            while path.exists():
+                again += 1
+                path = base.with_name(f"{base.name}-{again}")
+        else:
+            path = output_dir
+            if path.is_file() or (path.is_dir() and any(path.iterdir()) and not overwrite):
+                raise UsageError(f"--output-dir {path} exists already", "choose another, or replace it: --overwrite")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for name in ("metrics.jsonl", "metrics.csv"):
+                write_atomic(path / name, b"")
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to {path}: {error.strerror}", "choose another folder: --output-dir DIR"
+            ) from None
+        return cls(path)
+
+    def describe(self, config: Mapping[str, Any], device: Device) -> None:
+        """Write config.toml and env.json."""
+        given = {name: str(v) if isinstance(v, Path) else v for name, v in config.items() if v is not None}
+        write_atomic(self.path / "config.toml", tomli_w.dumps(given).encode())
+        env = {
+            "command": sys.argv,
+            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "device": str(device),
+            "kernels": device.implementation,
+            "packages": {name: found for name in ("gpucnn", "numpy", "numba", "scipy") if (found := _version(name))},
+        }
+        write_atomic(self.path / "env.json", json.dumps(env, indent=2).encode())
+
+    def add_metrics(self, epoch: Epoch) -> None:
+        """Append one epoch to metrics.jsonl and metrics.csv."""
+        values = asdict(epoch)
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(values) + "\n")
+        with (self.path / "metrics.csv").open("a", newline="") as file:
+            writer = csv.DictWriter(file, values)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(values)
+
+    def save(self, model: Model, meta: Mapping[str, Any]) -> Path:
+        """Write the weights; `meta` says how to build the model again and feed it."""
+        path = self.path / WEIGHTS
+        save_weights(path, model.state_dict(), meta)
+        return path
+
+    def add_samples(self, data: Dataset, count: int = 4) -> list[Path]:
+        """Write the first test images as PNG files, to try `predict` with."""
+        folder = self.path / "samples"
+        folder.mkdir(exist_ok=True)
+        paths = []
+        for i, (pixels, label) in enumerate(zip(data.test_x[:count], data.test_y, strict=False)):
+            paths.append(folder / f"{i}-{data.classes[label]}.png")
+            bright = (pixels.astype(np.uint16) * 255 // data.white).astype(np.uint8)
+            Image.fromarray(bright[0] if len(bright) == 1 else bright.transpose(1, 2, 0)).save(paths[-1])
+        return paths
+
+
+def restore(run: Path, device: Device) -> tuple[Model, dict[str, Any]]:
+    """The trained model of a run folder or weights file, in evaluation mode, and its meta data."""
+    state, meta = load_weights(run / WEIGHTS if run.is_dir() else run)
+    model = model_class(meta["model"])(tuple(meta["input_shape"]), len(meta["classes"]))
+    model.load_state_dict(state)
+    return model.to(device).eval(), meta  # type: ignore[return-value]
+
+
+def example_image(run: Path) -> Path:
+    """A picture beside the weights to try `predict` with, or a made-up name where there is none."""
+    folder = run if run.is_dir() else run.parent
+    return next(iter(sorted(folder.glob("samples/*.png"))), Path("IMAGE.png"))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

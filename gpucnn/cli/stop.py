@@ -1,0 +1,35 @@
+"""Ctrl-C and SIGTERM, taken between two steps, so that the weights that are saved are whole."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM came, and the step that was running is done."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.exit_code = 128 + signum
+
+
+class StopBetweenSteps:
+    """While it is entered, the first SIGINT or SIGTERM only sets a mark; a second one ends the process."""
+
+    def __enter__(self) -> "StopBetweenSteps":
+        self.signum = 0
+        self.before = {s: signal.signal(s, self._mark) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for signum, handler in self.before.items():
+            signal.signal(signum, handler)
+
+    def _mark(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        for each, handler in self.before.items():
+            signal.signal(each, handler)
+
+    def check(self) -> None:
+        if self.signum:
+            raise Stopped(self.signum)

@@ -1,0 +1,62 @@
+"""`gpucnn summary`: the layers of a model with their shapes and parameters."""
+
+import re
+
+import click
+
+from ..errors import UsageError
+from ..models import MODELS, model_class
+from .options import json_option
+from .output import Output
+
+
+@click.command(short_help="Show the layers, shapes and parameters of a model.")
+@click.argument("model", required=False)
+@click.option("--input-shape", metavar="CxHxW", help="[default: what the model takes, else 3x32x32]")
+@click.option("--num-classes", type=click.IntRange(2), default=10, show_default=True)
+@json_option
+def summary(model: str | None, input_shape: str | None, num_classes: int, as_json: bool) -> None:
+    """Show the layers of MODEL with output shapes and parameter counts; without MODEL, list the models."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..summary import summarize
+
+    output = Output(as_json)
+    console = Console(stderr=as_json, highlight=False)
+    if model is None:
+        table = Table("model", "what it is", box=None)
+        for name, each in MODELS.items():
+            table.add_row(name, " ".join((each.__doc__ or "").split()))
+        console.print(table)
+        output.result({"models": list(MODELS)})
+        output.next("summary", "lenet")
+        return
+    kind = model_class(model)
+    shape = _parse_shape(input_shape) if input_shape else (kind.channels or 3, *(kind.image_size or (32, 32)))
+    rows = summarize(kind(shape, num_classes), shape)
+    total = sum(row.parameters for row in rows)
+    table = Table("name", "layer", "output shape", box=None, caption_justify="left")
+    table.add_column("parameters", justify="right")
+    table.add_row("", "input", _text(shape), "")
+    for row in rows:
+        table.add_row(row.name, row.layer, _text(row.output_shape), f"{row.parameters:,}" if row.parameters else "")
+    table.add_row("", "total", "", f"{total:,}")
+    console.print(table)
+    layers = [
+        {"name": r.name, "layer": r.layer, "output_shape": r.output_shape, "parameters": r.parameters} for r in rows
+    ]
+    output.result({"model": model, "input_shape": shape, "parameters": total, "layers": layers})
+    output.next("train", "--model", model)
+
+
+def _parse_shape(text: str) -> tuple[int, int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
+    if not match or "0" in match.groups():
+        raise UsageError(f"--input-shape {text!r} is no shape", "channels x height x width, e.g. --input-shape 3x32x32")
+    channels, height, width = map(int, match.groups())
+    return channels, height, width
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,138 @@
+"""The training loop: `fit` yields one record per epoch and never prints."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from . import functional as F
+from .autograd import no_grad
+from .backend import Array, Device
+from .data.batches import Batches
+from .errors import DivergedError
+from .layers import Dropout
+from .module import Module
+from .optim import Optimizer, Schedule
+from .tensor import Tensor
+
+_SECONDS_BETWEEN_READINGS = 0.1  # reading a loss waits for the device, so not after every step
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave. Losses are means an image, accuracies fractions; lr is that of the last step."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    lr: float
+    seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training is: `step` of `steps` in `epoch` (all from 1), and the means so far in this epoch."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+
+
+class Meter:
+    """Sums of loss and correct answers; they stay on the device until they are read."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.images = 0
+        self.sums: Array = device.xp.zeros(2)
+
+    def add(self, loss: Array, logits: Array, y: Array) -> None:
+        """Take in one batch: its mean loss, its logits (n, classes) and its labels (n,)."""
+        self.images += len(y)
+        self.sums[0] += loss * len(y)
+        self.sums[1] += (logits.argmax(1) == y).sum()
+
+    def read(self) -> tuple[float, float]:
+        """(mean loss, accuracy); waits for the device."""
+        loss, correct = self.sums.tolist()
+        return loss / max(self.images, 1), correct / max(self.images, 1)
+
+
+def fit(
+    model: Module,
+    optimizer: Optimizer,
+    train: Batches,
+    test: Batches,
+    *,
+    epochs: int,
+    schedule: Schedule,
+    seed: int = 0,
+    label_smoothing: float = 0.0,
+    limit_batches: int | None = None,
+    after_step: Callable[[Step], None] = lambda step: None,
+) -> Iterator[Epoch]:
+    """Train for `epochs`, changing `optimizer.lr` by `schedule` at every step; yields after each epoch.
+
+    DivergedError as soon as a loss that is read is not finite. `after_step` may raise to stop between steps.
+    """
+    device = train.device
+    top_lr = optimizer.lr
+    steps = min(len(train), limit_batches or len(train))
+    dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
+    first_dropout = device.kernel("philox").DROPOUT
+    for epoch in range(epochs):
+        model.train()
+        meter = Meter(device)
+        started = last_reading = time.perf_counter()
+        loss_so_far = accuracy_so_far = math.nan
+        for step, batch in enumerate(islice(train.epoch(epoch), steps)):
+            for i, layer in enumerate(dropouts):
+                layer.place = F.Place(seed, first_dropout + i, epoch, batch.samples)
+            optimizer.lr = top_lr * schedule(epoch * steps + step)
+            logits = model(Tensor(batch.x, device=device))
+            loss = F.cross_entropy(logits, batch.y, label_smoothing=label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            meter.add(loss.data, logits.data, batch.y)
+            now = time.perf_counter()
+            if now - last_reading > _SECONDS_BETWEEN_READINGS or step + 1 == steps:
+                last_reading = now
+                loss_so_far, accuracy_so_far = meter.read()
+                if not math.isfinite(loss_so_far):
+                    raise DivergedError(
+                        f"the loss is {loss_so_far} in epoch {epoch + 1}, at step {step + 1} of {steps}",
+                        f"use a smaller learning rate: --lr {top_lr / 10:g}",
+                    )
+            after_step(Step(epoch + 1, step + 1, steps, loss_so_far, accuracy_so_far))
+        device.synchronize()
+        seconds = time.perf_counter() - started
+        test_loss, test_accuracy = evaluate(model, test)
+        yield Epoch(
+            epoch + 1,
+            loss_so_far,
+            accuracy_so_far,
+            test_loss,
+            test_accuracy,
+            optimizer.lr,
+            seconds,
+            meter.images / seconds,
+        )
+    optimizer.lr = top_lr
+
+
+def evaluate(model: Module, batches: Batches) -> tuple[float, float]:
+    """(mean cross entropy, accuracy) over all images of `batches`, in evaluation mode."""
+    model.eval()
+    meter = Meter(batches.device)
+    with no_grad():
+        for batch in batches.epoch(0):
+            logits = model(Tensor(batch.x, device=batches.device))
+            meter.add(F.cross_entropy(logits, batch.y).data, logits.data, batch.y)
+    return meter.read()
