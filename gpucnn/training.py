@@ -79,6 +79,8 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train for `epochs`, changing `optimizer.lr` by `schedule` at every step; yields after each epoch.
 
+    limit_batches: at most so many batches an epoch, to train and to test.
+
     DivergedError as soon as a loss that is read is not finite. `after_step` may raise to stop between steps.
     """
     device = train.device
@@ -113,7 +115,7 @@ def fit(
             after_step(Step(epoch + 1, step + 1, steps, loss_so_far, accuracy_so_far))
         device.synchronize()
         seconds = time.perf_counter() - started
-        test_loss, test_accuracy = evaluate(model, test)
+        test_loss, test_accuracy = evaluate(model, test, limit_batches)
         yield Epoch(
             epoch + 1,
             loss_so_far,
@@ -127,12 +129,12 @@ def fit(
     optimizer.lr = top_lr
 
 
-def evaluate(model: Module, batches: Batches) -> tuple[float, float]:
-    """(mean cross entropy, accuracy) over all images of `batches`, in evaluation mode."""
+def evaluate(model: Module, batches: Batches, limit_batches: int | None = None) -> tuple[float, float]:
+    """(mean cross entropy, accuracy) over the images of `batches`, in evaluation mode."""
     model.eval()
     meter = Meter(batches.device)
     with no_grad():
-        for batch in batches.epoch(0):
+        for batch in islice(batches.epoch(0), limit_batches):
             logits = model(Tensor(batch.x, device=batches.device))
             meter.add(F.cross_entropy(logits, batch.y).data, logits.data, batch.y)
     return meter.read()

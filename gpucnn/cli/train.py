@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from ..backend import parse_device
 from ..errors import DivergedError
@@ -147,6 +148,7 @@ class Run:
         done: list[Epoch] = []
         try:
             with (
+                np.errstate(over="ignore", invalid="ignore", divide="ignore"),  # fit says it better
                 StopBetweenSteps() as stop,
                 Progress(self.flags["epochs"], self.flags["batch_size"], self.output.as_json) as progress,
             ):
