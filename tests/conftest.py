@@ -1,0 +1,68 @@
+"""Shared by all tests: the `device` fixture, hypothesis settings, and an account of what did not run.
+
+--strict-skips makes the run fail where a test was skipped for any reason but a missing GPU.
+"""
+
+from collections import Counter
+
+import hypothesis
+import pytest
+
+from gpucnn.backend import Device, probe_cuda
+
+pytest_plugins = ["pytester"]
+
+hypothesis.settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    print_blob=False,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is no fault of a test
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    """Every device there is, one after another."""
+    if request.param == "cuda" and (fault := probe_cuda()):
+        pytest.skip(f"no GPU: {fault}")
+    return Device(request.param)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--strict-skips", action="store_true", help="fail on every skip that is not for want of a GPU")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "gpu: needs a GPU")
+    config.pluginmanager.register(SkipAccount(config), "skip-account")
+
+
+class SkipAccount:
+    """Counts what was skipped, and why; a whole file skipped at its import counts as one."""
+
+    def __init__(self, config):
+        self.config = config
+        self.reasons = Counter()
+
+    def pytest_runtest_logreport(self, report):
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
+
+    def pytest_collectreport(self, report):
+        if report.skipped:
+            self.reasons["whole file, " + report.longrepr[2].removeprefix("Skipped: ")] += 1
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session):
+        strict = self.config.getoption("--strict-skips")
+        if strict and session.exitstatus == 0 and any("no GPU" not in reason for reason in self.reasons):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self):
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter and not hasattr(self.config, "workerinput"):  # a worker of pytest-xdist has nothing to tell
+            each = ", ".join(f"{count}: {reason}" for reason, count in self.reasons.most_common())
+            reporter.write_line(f"did not run: {self.reasons.total()}" + (f" ({each})" if each else ""))
