@@ -3,8 +3,8 @@
     x (n, c, h, w) -> y (n, c, oh, ow), code (n, c, oh, ow) uint8
     y[oy, ox] = max over (ky, kx) in the window of x[oy*sh + ky - ph, ox*sw + kx - pw]
 
-`code` is the place of the maximum in its window, ky*kw + kx; the first one wins a tie, NaN wins over
-every number, and padding is minus infinity. One byte an output is all that backward needs.
+`code` is the place of the maximum in its window, ky*kw + kx; the first one wins a tie, also between NaNs,
+which win over every number, and padding is minus infinity. One byte an output is all that backward needs.
 """
 
 from .arrays import Array, Pair, namespace, out_size, taps
@@ -22,18 +22,24 @@ def forward(
     n, c, h, w = x.shape
     ph, pw = padding
     oh, ow = out_size((h, w), size, stride, padding)
-    if padding != (0, 0):
+    y, code = out or (xp.empty((n, c, oh, ow), x.dtype), xp.empty((n, c, oh, ow), xp.uint8))
+    if padding == (0, 0):
+        code[...] = 0
+    else:
         padded = xp.full((n, c, h + 2 * ph, w + 2 * pw), -xp.inf, x.dtype)
         padded[:, :, ph : ph + h, pw : pw + w] = x
         x = padded
-    y, code = out or (xp.empty((n, c, oh, ow), x.dtype), xp.empty((n, c, oh, ow), xp.uint8))
+        first_ky = xp.maximum(ph - stride[0] * xp.arange(oh), 0)  # minus infinity may be the maximum, and then
+        first_kx = xp.maximum(pw - stride[1] * xp.arange(ow), 0)  # the place is the first one that is no padding
+        code[...] = first_ky[:, None] * size[1] + first_kx
     for place, tap in enumerate(taps(x, size, stride, (oh, ow))):
         if place == 0:
-            y[...], code[...] = tap, 0
-        else:
-            better = (tap > y) | (tap != tap)
-            xp.copyto(y, tap, where=better)
-            xp.copyto(code, place, where=better)
+            y[...] = tap
+            continue
+        larger = xp.maximum(y, tap)
+        better = (larger != y) & (y == y)  # a NaN differs from itself: only the first one is better
+        xp.maximum(code, better * xp.uint8(place), out=code)  # places rise, so the last better one stays
+        y[...] = larger
     return y, code
 
 
