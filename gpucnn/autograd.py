@@ -39,7 +39,7 @@ class Function:
 
     needs: tuple[bool, ...] = ()
     gy: Array | None = None  # the gradient of the output, collected from all its users
-    inputs: tuple[Any, ...] | None = ()
+    inputs: Any = ()  # the Tensors it was applied to; None once backward has run
     number = -1
     device: Device
 
@@ -71,8 +71,6 @@ class Function:
 
     def run_backward(self) -> None:
         """Hand the gradients of the inputs on to whatever produced them, and let go of everything."""
-        if self.inputs is None:
-            raise RuntimeError("backward() a second time over the same tape: its arrays are freed")
         gradients = self.backward(self.gy)
         if not isinstance(gradients, tuple):
             gradients = (gradients,)
@@ -84,8 +82,9 @@ class Function:
 
 def backward(y: Any, gradient: Array) -> None:
     """Add d y / d leaf, weighted with `gradient` (an array of y's shape), to the grad of every leaf behind y."""
+    tape = _recorded_before(y.function) if y.function else []
     _accumulate(y.function or y, gradient)
-    for function in _recorded_before(y.function) if y.function else ():
+    for function in tape:
         function.run_backward()
 
 
@@ -97,12 +96,14 @@ def _accumulate(target: Any, gradient: Array) -> None:
 
 
 def _recorded_before(last: Function) -> list[Function]:
-    """`last` and every Function its value depends on, latest first."""
+    """`last` and every Function its value depends on, latest first. RuntimeError where one has run already."""
     found = {id(last): last}
     waiting = [last]
     while waiting:
         function = waiting.pop()
-        for x in function.inputs or ():
+        if function.inputs is None:
+            raise RuntimeError("backward() a second time over the same tape: its arrays are freed")
+        for x in function.inputs:
             if x.function is not None and id(x.function) not in found:
                 found[id(x.function)] = x.function
                 waiting.append(x.function)

@@ -13,9 +13,11 @@ class Tensor:
     """An array on a device that may take part in differentiation.
 
     data: the array (numpy or cupy); lists and Python numbers become float32, arrays keep their dtype.
-    grad: the array of d loss / d data that `backward` adds to, or None. Only leaves get one.
+    grad: the array of d loss / d data that `backward` adds to, or None. Only leaves get one. It may share
+    memory with other gradients: replace it rather than change it in place.
     """
 
+    __array_ufunc__ = None  # array + tensor is a Tensor, not an array of Tensors
     __slots__ = ("__weakref__", "data", "device", "function", "grad", "requires_grad")
 
     def __init__(self, data: Any, requires_grad: bool = False, device: Device = CPU) -> None:
@@ -135,7 +137,8 @@ class Tensor:
     def _operand(self, other: Any) -> "Tensor":
         if isinstance(other, Tensor):
             return other
-        return self.like(self.device.asarray(other, self.dtype))
+        keep = self.dtype.kind == "f"  # a float32 tensor stays float32; 0.5 beside integers stays 0.5
+        return self.like(self.device.asarray(other, self.dtype if keep else None))
 
 
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
@@ -171,7 +174,9 @@ class Mul(Function):
         return a * b
 
     def backward(self, gy: Array) -> tuple:
-        return unbroadcast(gy * self.b, self.a.shape), unbroadcast(gy * self.a, self.b.shape)
+        ga = unbroadcast(gy * self.b, self.a.shape) if self.needs[0] else None
+        gb = unbroadcast(gy * self.a, self.b.shape) if self.needs[1] else None
+        return ga, gb
 
 
 class Div(Function):
@@ -181,7 +186,8 @@ class Div(Function):
 
     def backward(self, gy: Array) -> tuple:
         ga = gy / self.b
-        return unbroadcast(ga, self.a.shape), unbroadcast(-ga * self.a / self.b, self.b.shape)
+        gb = unbroadcast(-ga * self.a / self.b, self.b.shape) if self.needs[1] else None
+        return unbroadcast(ga, self.a.shape), gb
 
 
 class Pow(Function):

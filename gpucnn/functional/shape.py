@@ -44,6 +44,8 @@ class Cat(Function):
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors along `dim`; all other sizes must agree."""
+    if not tensors:
+        raise ValueError("cat takes at least one tensor")
     return Cat.apply(*tensors, dim=dim)
 
 
