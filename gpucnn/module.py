@@ -61,8 +61,12 @@ class Module:
                     yield f"{prefix}.{name}" if prefix else name, value
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """(dotted name, parameter), in order."""
-        return ((name, value) for name, value in self.named_tensors() if isinstance(value, Parameter))
+        """(dotted name, parameter), in order; one that several modules share once, under its first name."""
+        seen = set()
+        for name, value in self.named_tensors():
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
 
     def parameters(self) -> Iterator[Parameter]:
         """Every parameter, in order."""

@@ -35,13 +35,13 @@ class Optimizer:
     def step(self) -> None:
         """One update of every parameter that has a gradient."""
         if self.steps == 0:
-            lost = [name for name, p in self.parameters.items() if p.grad is None]
+            lost = [name for name, p in self.parameters.items() if p.requires_grad and p.grad is None]
             if lost:
                 hint = "use them in forward, or set requires_grad = False on them"
                 raise GpucnnError(f"no gradient reached {', '.join(lost)}", hint)
         self.steps += 1
         for name, p in self.parameters.items():
-            if p.grad is not None:
+            if p.requires_grad and p.grad is not None:
                 self.update(name, p)
 
     def update(self, name: str, p: Parameter) -> None:
@@ -65,20 +65,20 @@ class SGD(Optimizer):
         nesterov: bool = False,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
-        if nesterov and momentum <= 0:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
+        if nesterov and momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
         self.momentum, self.nesterov = momentum, nesterov
 
     def update(self, name: str, p: Parameter) -> None:
         g: Array = p.grad + self.weight_decay * p.data if self.weight_decay else p.grad
         if self.momentum:
-            if name in self.state:
-                (v,) = self.state[name]
-                v *= self.momentum
-                v += g
-            else:
-                self.state[name] = (g.copy(),)
-                (v,) = self.state[name]
+            if name not in self.state:
+                self.state[name] = (p.device.xp.zeros_like(p.data),)
+            (v,) = self.state[name]
+            v *= self.momentum
+            v += g
             g = g + self.momentum * v if self.nesterov else v
         p.data -= self.lr * g
 
@@ -98,6 +98,10 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
+        if min(betas) < 0 or max(betas) >= 1:
+            raise ValueError(f"betas must be at least 0 and below 1, got {betas}")
+        if eps < 0:
+            raise ValueError(f"eps must be at least 0, got {eps}")
         self.betas, self.eps = betas, eps
 
     def update(self, name: str, p: Parameter) -> None:
@@ -145,11 +149,15 @@ def constant() -> Schedule:
 
 def step_decay(step_size: int, gamma: float = 0.1) -> Schedule:
     """gamma ** (step // step_size)"""
+    if step_size < 1:
+        raise ValueError(f"step_size must be at least 1, got {step_size}")
     return lambda step: gamma ** (step // step_size)
 
 
 def cosine(steps: int) -> Schedule:
     """Half a cosine from 1 to 0 over `steps` steps (arXiv:1608.03983, without restarts)."""
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
     return lambda step: 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
 
 
@@ -158,12 +166,15 @@ def one_cycle(steps: int, pct_start: float = 0.2, start: float = 1 / 10, end: fl
 
     The last step, steps - 1, has `end`; the peak may lie between two steps.
     """
+    if steps < 1 or not 0 <= pct_start <= 1:
+        raise ValueError(f"steps must be at least 1 and pct_start in 0 .. 1, got {steps} and {pct_start}")
     peak, last = pct_start * steps - 1, steps - 1
 
     def factor(step: int) -> float:
+        step = min(step, last)
         if step <= peak:
             return start + (1 - start) * (step / peak if peak else 1.0)
-        return 1 + (end - 1) * min(1.0, (step - peak) / (last - peak))
+        return 1 + (end - 1) * (step - peak) / (last - peak)
 
     return factor
 
