@@ -37,7 +37,17 @@ def accuracy() -> str:
     return "\n".join([*rows, "", f"Measured with `make bench` on {' and '.join(sorted(machines))}{kernels}."])
 
 
-BLOCKS = {"accuracy": accuracy}
+def tape() -> str:
+    """What the tape costs."""
+    record = load("tape")
+    return (
+        f"| Functions | forward and backward | from | to |\n|---|---|---|---|\n"
+        f"| {record['functions']} | {record['us_per_step']:.0f} µs | {record['us_min']:.0f} µs "
+        f"| {record['us_max']:.0f} µs |\n\nMeasured with `python bench/tape.py` on {record['machine']['cpu']}."
+    )
+
+
+BLOCKS = {"accuracy": accuracy, "tape": tape}
 
 
 def main() -> None:

@@ -20,6 +20,12 @@ def _short(value: Any) -> str:
     return str(value[0]) if value[0] == value[1] else str(tuple(value))
 
 
+def _positive(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+
+
 class Conv2d(Module):
     """x (n, in_channels, h, w) -> (n, out_channels, oh, ow); weight (out, in/groups, kh, kw), bias (out,)"""
 
@@ -34,10 +40,13 @@ class Conv2d(Module):
         groups: int = 1,
         bias: bool = True,
     ) -> None:
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        _positive(in_channels=in_channels, out_channels=out_channels, groups=groups)
+        if in_channels % groups or out_channels % groups:
             raise ValueError(f"groups must divide {in_channels} and {out_channels} channels, got {groups}")
         self.stride, self.groups = pair("stride", stride, 1), groups
         self.padding = padding if padding == "same" else pair("padding", padding, 0)
+        if padding == "same" and self.stride != (1, 1):
+            raise ValueError(f"padding 'same' needs stride 1, got {stride!r}")
         kernel = pair("kernel_size", kernel_size, 1)
         self.weight = Parameter(np.empty((out_channels, in_channels // groups, *kernel), np.float32))
         self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
@@ -61,6 +70,7 @@ class Linear(Module):
     """x (..., in_features) -> (..., out_features); weight (out, in), bias (out,)"""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        _positive(in_features=in_features, out_features=out_features)
         self.weight = Parameter(np.empty((out_features, in_features), np.float32))
         self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
         self.reset_parameters(np.random.default_rng())
@@ -87,12 +97,19 @@ class _BatchNorm(Module):
     ndims: tuple[int, ...]
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        _positive(num_features=num_features)
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter(np.ones(num_features, np.float32))
         self.bias = Parameter(np.zeros(num_features, np.float32))
         self.running_mean = Tensor(np.zeros(num_features, np.float32))
         self.running_var = Tensor(np.ones(num_features, np.float32))
         self.num_batches_tracked = Tensor(np.zeros((), np.int64))
+
+    def reset_parameters(self, rng: np.random.Generator) -> None:
+        for tensor in (self.weight, self.running_var):
+            tensor.data = tensor.device.xp.ones_like(tensor.data)
+        for tensor in (self.bias, self.running_mean, self.num_batches_tracked):
+            tensor.data = tensor.device.xp.zeros_like(tensor.data)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in self.ndims or x.shape[1] != self.weight.shape[0]:
@@ -145,10 +162,11 @@ class AdaptiveAvgPool2d(Module):
     """x (n, c, h, w) -> (n, c, 1, 1): the mean of each channel"""
 
     def __init__(self, output_size: Any = 1) -> None:
-        self.output_size = output_size
+        if pair("output_size", output_size, 1) != (1, 1):
+            raise ValueError(f"AdaptiveAvgPool2d has only output_size 1, got {output_size!r}")
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(x, self.output_size)
+        return F.adaptive_avg_pool2d(x)
 
 
 class Dropout(Module):

@@ -5,7 +5,7 @@ place, so there is no state to carry, and resume, ranks and devices agree by con
 
     key     = (seed & 0xffffffff, seed >> 32)
     counter = (element // 4, sample, epoch, use)      the draw of an element is word element % 4
-    use     = what the draw is for: SHUFFLE, AUGMENT, DROPOUT + the layer's place in its model
+    use     = what the draw is for: SHUFFLE, AUGMENT, ..., DROPOUT + the layer's place in its model
     sample  = the example's index in its data set, never its place in the batch
 
 Every use stays in integers (compare with a threshold, multiply and shift), so that no device rounds
@@ -14,7 +14,7 @@ differently from another.
 
 from .arrays import Array, namespace
 
-SHUFFLE, AUGMENT, DROPOUT = 0, 1, 16
+SHUFFLE, AUGMENT, SYNTHETIC, UNPLACED, DROPOUT = 0, 1, 2, 15, 16
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57

@@ -26,7 +26,7 @@ def original():
 
 def rule(labels, first, last):
     """The places first .. last-1 of each class in the shuffled order, in the order of the file."""
-    order = shuffled(len(labels), 0)
+    order = shuffled(len(labels), 5)
     return sorted(i for c in range(10) for i in [i for i in order if labels[i] == c][first:last])
 
 

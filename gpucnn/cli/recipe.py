@@ -10,7 +10,7 @@ from ..optim import SGD, Adam, AdamW, Optimizer, Schedule, constant, cosine, one
 
 # What a data set changes in the defaults below; flags and --config still win.
 RECIPES: dict[str, dict[str, Any]] = {
-    "digits": {"epochs": 30},
+    "digits": {"epochs": 20, "batch_size": 64, "augment": "crop"},
     "mnist": {"epochs": 5},
     "tinydigits": {
         "model": "tinydigits-cnn",

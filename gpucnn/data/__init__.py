@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UsageError, nearest
 from . import cifar10, digits, files, folder, mnist, synthetic
 from .batches import AUGMENTATIONS, Batch, Batches
 from .dataset import Dataset, fit_images
@@ -83,9 +82,7 @@ def load(
 def entry(name: str) -> Entry:
     """DATASETS[name]; UsageError with the nearest name where there is none."""
     if name not in DATASETS:
-        near = get_close_matches(name, DATASETS, 1)
-        guess = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"unknown data set {name!r}", f"{guess}there are {', '.join(DATASETS)}")
+        raise nearest("data set", name, DATASETS)
     return DATASETS[name]
 
 

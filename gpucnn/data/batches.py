@@ -15,11 +15,10 @@ cx-4 .. cx+3, as far as they lie in the picture, become 0 (the mean).
 """
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from ..backend import Array, Device
-from ..errors import UsageError
+from ..errors import UsageError, nearest
 from .order import permutation
 
 AUGMENTATIONS = ("crop", "flip", "cutout")
@@ -67,9 +66,7 @@ class Batches:
             )
         for name in augment:
             if name not in AUGMENTATIONS:
-                near = get_close_matches(name, AUGMENTATIONS, 1)
-                guess = f"did you mean {near[0]}? " if near else ""
-                raise UsageError(f"unknown augmentation {name!r}", f"{guess}there are {', '.join(AUGMENTATIONS)}")
+                raise nearest("augmentation", name, AUGMENTATIONS)
         self.device, self.batch_size, self.drop_last = device, batch_size, drop_last
         self.seed, self.shuffle, self.augment = seed, shuffle, tuple(augment)
         self.x, self.y = device.asarray(x), device.asarray(y)

@@ -1,7 +1,7 @@
 """The 8x8 handwritten digits inside the package: `digits`, and its small part `tinydigits`. Always there, offline.
 
 1,797 images of 8x8 pixels 0..16, one channel; origin and licence are in digits.txt. The splits follow one
-rule: the examples of a class are put in the order of `permutation(1797, seed=0)` (order.py), and
+rule: the examples of a class are put in the order of `permutation(1797, seed=5)` (order.py), and
 
     digits       test = the first 36 of each class (360),  training = all others (1,437)
     tinydigits   test = the first 20 of each class (200),  training = those at places 36 .. 135 (1,000)
@@ -16,7 +16,7 @@ import numpy as np
 from .dataset import Array, Dataset
 from .order import by_class
 
-_SEED = 0
+_SEED = 5  # of seeds 0 to 7 the split of middle difficulty: docs/decisions.md
 _TEST = 36  # a class
 _TINY_TRAIN, _TINY_TEST = 100, 20
 

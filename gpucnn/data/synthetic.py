@@ -6,7 +6,6 @@ from ..backend import CPU
 from ..errors import UsageError
 from .dataset import Array, Dataset
 
-_USE = 2  # the place of this use among those of Philox
 _CLASSES = 10
 _AT_ONCE = 1 << 20  # draws
 
@@ -36,7 +35,7 @@ def _draw(n: int, item: tuple[int, int, int]) -> tuple[Array, Array]:
     step = max(1, _AT_ONCE // elements)
     for start in range(0, n, step):
         places = slice(start, min(start + step, n))
-        words = philox.bits(0, _USE, 0, np.arange(places.start, places.stop), elements)
+        words = philox.bits(0, philox.SYNTHETIC, 0, np.arange(places.start, places.stop), elements)
         y[places] = philox.below(words[:, 0], _CLASSES)
         x[places] = np.ascontiguousarray(words[:, 1:], "<u4").view(np.uint8)[:, :pixels]
     return x.reshape(n, *item), y

@@ -5,7 +5,7 @@ from typing import Any
 from ..autograd import Function
 from ..backend import Array
 from ..tensor import Tensor
-from .shape import pad, pair
+from .shape import pad, pair, same_dtype
 
 
 class Conv2d(Function):
@@ -74,5 +74,6 @@ def conv2d(
         raise ValueError(f"the input has {x.shape[1]} channels, the convolution takes {ci * groups}")
     if bias is not None and bias.shape != (co,):
         raise ValueError(f"the bias has shape {bias.shape}, the convolution has {co} output channels")
+    same_dtype(x, weight)
     inputs = (x, weight) if bias is None else (x, weight, bias)
     return Conv2d.apply(*inputs, stride=stride, padding=padding, groups=groups)

@@ -63,5 +63,7 @@ def _dropout(x: Tensor, p: float, training: bool, place: Place | None, channels:
         return x
     if place is None:
         philox = x.device.kernel("philox")
-        place = Place(0, philox.DROPOUT - 1, next(_unplaced_calls), x.device.xp.arange(len(x)))
+        place = Place(0, philox.UNPLACED, next(_unplaced_calls), x.device.xp.arange(len(x)))
+    if len(place.samples) != len(x):
+        raise ValueError(f"the place names {len(place.samples)} samples, the batch has {len(x)}")
     return Dropout.apply(x, p=p, channels=channels, place=place)

@@ -3,6 +3,7 @@
 from ..autograd import Function
 from ..backend import Array
 from ..tensor import Tensor
+from .shape import same_dtype
 
 
 class Linear(Function):
@@ -23,6 +24,12 @@ class Linear(Function):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., n_in), weight (n_out, n_in), bias (n_out,) -> (..., n_out): x @ weight.T + bias"""
-    if x.shape[-1] != weight.shape[1]:
-        raise ValueError(f"the input has {x.shape[-1]} features, the linear layer takes {weight.shape[1]}")
+    if x.ndim < 1 or weight.ndim != 2:
+        raise ValueError(f"linear takes x (..., n_in) and weight (n_out, n_in), got {x.shape} and {weight.shape}")
+    n_out, n_in = weight.shape
+    if x.shape[-1] != n_in:
+        raise ValueError(f"the input has {x.shape[-1]} features, the linear layer takes {n_in}")
+    if bias is not None and bias.shape != (n_out,):
+        raise ValueError(f"the bias has shape {bias.shape}, the linear layer has {n_out} outputs")
+    same_dtype(x, weight)
     return Linear.apply(*((x, weight) if bias is None else (x, weight, bias)))

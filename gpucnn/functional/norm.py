@@ -46,6 +46,8 @@ def batch_norm(
     In training the batch's own statistics normalise (biased variance), and the running ones move towards
     them in place by `momentum` (unbiased variance); otherwise the running ones normalise.
     """
+    if x.ndim < 2 or any(t.shape != x.shape[1:2] for t in (running_mean, running_var, weight, bias)):
+        raise ValueError(f"batch_norm takes x (n, c, ...) and four of shape (c,), got {x.shape} and {weight.shape}")
     mean, var = running_mean.data, running_var.data
     if training:
         count = x.data.size // x.shape[1]

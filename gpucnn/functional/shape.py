@@ -19,6 +19,12 @@ def pair(name: str, value: Any, minimum: int) -> tuple[int, int]:
     return both[0], both[1]
 
 
+def same_dtype(x: Tensor, weight: Tensor) -> None:
+    """TypeError where the input is float64 (NumPy's default) and the weights float32, or the other way round."""
+    if x.dtype != weight.dtype:
+        raise TypeError(f"the input is {x.dtype}, the weights are {weight.dtype}: convert one with astype or Module.to")
+
+
 def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements in row-major order under another shape; one size may be -1."""
     return x.reshape(*shape)
@@ -26,7 +32,7 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Merge the dimensions start_dim .. end_dim into one."""
-    start, end = start_dim % x.ndim, end_dim % x.ndim
+    start, end = range(x.ndim)[start_dim], range(x.ndim)[end_dim]
     return x.reshape(*x.shape[:start], -1, *x.shape[end + 1 :])
 
 
