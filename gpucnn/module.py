@@ -90,7 +90,7 @@ class Module:
             more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
             raise ValueError("weights do not fit the model: " + "; ".join(faults[:3]) + more)
         for name, tensor in own.items():
-            tensor.data = tensor.device.asarray(np.array(state[name]), tensor.dtype)
+            tensor.data = tensor.device.asarray(np.asarray(state[name]).copy(), tensor.dtype)
 
     def to(self, device: Device, dtype: Any = None) -> "Module":
         """Move every parameter and buffer to `device`, floating-point ones as `dtype`; gradients are dropped."""

@@ -1,0 +1,341 @@
+"""Layers and modules: state that PyTorch reads, seeds, modes, errors, and the statistics of dropout."""
+
+import math
+
+import numpy as np
+import pytest
+
+import gpucnn as g
+import gpucnn.functional as F
+from gpucnn import Tensor
+
+# constructor, PyTorch's name, arguments of both, an input
+LAYERS = [
+    ("Conv2d", (3, 4, 3), {}, (2, 3, 5, 6)),
+    ("Conv2d", (4, 6, (3, 2), (2, 1), (1, 0)), {"groups": 2, "bias": False}, (2, 4, 5, 6)),
+    ("Conv2d", (2, 3, 4), {"padding": "same"}, (1, 2, 5, 6)),
+    ("Linear", (5, 4), {}, (3, 5)),
+    ("Linear", (5, 4), {"bias": False}, (2, 3, 5)),
+    ("BatchNorm2d", (3,), {}, (2, 3, 4, 5)),
+    ("BatchNorm1d", (3,), {"eps": 1e-3, "momentum": 0.3}, (4, 3)),
+    ("BatchNorm1d", (3,), {}, (4, 3, 5)),
+    ("MaxPool2d", (3, 2), {"padding": 1}, (2, 3, 7, 6)),
+    ("AvgPool2d", ((3, 2),), {}, (2, 3, 7, 6)),
+    ("AdaptiveAvgPool2d", (1,), {}, (2, 3, 7, 6)),
+    ("Flatten", (), {}, (2, 3, 4)),
+    ("ReLU", (), {}, (2, 3)),
+    ("Sigmoid", (), {}, (2, 3)),
+    ("Tanh", (), {}, (2, 3)),
+    ("GELU", (), {}, (2, 3)),
+    ("Dropout", (0.5,), {}, (2, 3)),
+    ("Dropout2d", (0.5,), {}, (2, 3, 4, 5)),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@pytest.mark.parametrize("name, arguments, keywords, shape", LAYERS)
+def test_state_and_outputs_are_those_of_torch(name, arguments, keywords, shape):
+    """Keys, order and shapes of the state; the same outputs after loading it in either direction."""
+    torch = pytest.importorskip("torch", reason="no torch: make setup EXTRAS=oracle")
+    ours, theirs = (getattr(kinds, name)(*arguments, **keywords) for kinds in (g, torch.nn))
+    theirs = theirs.double()
+    ours.to(g.CPU, np.float64)
+    state = theirs.state_dict()
+    assert [(key, value.shape) for key, value in ours.state_dict().items()] == [
+        (key, tuple(value.shape)) for key, value in state.items()
+    ]
+    rng = np.random.default_rng(0)
+
+    def agree():
+        for training in (True, False):
+            x = rng.normal(size=shape)
+            if training and "Dropout" in name:
+                continue
+            y, expected = ours.train(training)(Tensor(x)), theirs.train(training)(torch.from_numpy(x))
+            np.testing.assert_allclose(y.data, expected.detach(), rtol=1e-12, atol=1e-12)
+        for key, value in theirs.state_dict().items():  # running statistics, too
+            np.testing.assert_allclose(ours.state_dict()[key], value, rtol=1e-12)
+
+    ours.load_state_dict(state)
+    agree()
+    changed = {key: np.array(rng.uniform(1, 2, value.shape), value.dtype) for key, value in ours.state_dict().items()}
+    ours.load_state_dict(changed)
+    theirs.load_state_dict({key: torch.from_numpy(value) for key, value in changed.items()})
+    agree()
+
+
+class Net(g.Module):
+    """Parameters of its own before and after its children."""
+
+    def __init__(self):
+        self.scale = g.Parameter(np.ones(3, np.float32))
+        self.body = g.Sequential(g.Conv2d(1, 3, 3), g.BatchNorm2d(3), g.ReLU(), g.Dropout(0.5))
+        self.head = g.Sequential(g.Flatten(), g.Linear(12, 2))
+        self.offset = Tensor(np.zeros(2, np.float32))
+
+    def forward(self, x):
+        return self.head(self.body(x) * self.scale.reshape(1, 3, 1, 1)) + self.offset
+
+
+def test_names_are_those_of_torch():
+    torch = pytest.importorskip("torch", reason="no torch: make setup EXTRAS=oracle")
+    nn = torch.nn
+    twin = nn.Module()
+    twin.scale = nn.Parameter(torch.ones(3))
+    twin.body = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Dropout(0.5))
+    twin.head = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    twin.register_buffer("offset", torch.zeros(2))
+    net = Net()
+    assert [name for name, _ in net.named_modules()] == [name for name, _ in twin.named_modules()]
+    assert [name for name, _ in net.named_parameters()] == [name for name, _ in twin.named_parameters()]
+    assert list(net.state_dict()) == list(twin.state_dict())
+
+
+def test_names():
+    assert [name for name, _ in Net().named_parameters()] == [
+        "scale",
+        *(f"body.{layer}.{kind}" for layer in (0, 1) for kind in ("weight", "bias")),
+        *("head.1.weight", "head.1.bias"),
+    ]
+    buffers = "running_mean", "running_var", "num_batches_tracked"
+    assert list(Net().state_dict())[:2] == ["scale", "offset"]
+    assert list(Net().state_dict())[6:9] == [f"body.1.{name}" for name in buffers]
+
+
+def test_state_dict_is_a_copy():
+    layer = g.Linear(2, 2)
+    state = layer.state_dict()
+    state["weight"][...] = 7
+    assert not (layer.weight.data == 7).any()
+    layer.load_state_dict(state)
+    state["weight"][...] = 8
+    assert (layer.weight.data == 7).all()
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"bias": None}, "missing bias$"),
+        ({"extra": np.ones(1)}, "unknown extra$"),
+        ({"weight": np.ones((3, 2))}, r"weight is \(3, 2\), expected \(2, 3\)$"),
+        (
+            {"weight": None, "a": np.ones(1), "b": np.ones(1), "bias": np.ones(())},
+            r"missing weight; unknown a; unknown b, and 1 more$",
+        ),
+    ],
+)
+def test_load_state_dict_errors_change_nothing(change, text):
+    layer = g.Linear(3, 2)
+    before = layer.state_dict()
+    state = {key: value for key, value in {**before, **change}.items() if value is not None}
+    with pytest.raises(ValueError, match="weights do not fit the model: " + text):
+        layer.load_state_dict(state)
+    assert all(np.array_equal(before[key], value) for key, value in layer.state_dict().items())
+
+
+def test_to_another_dtype():
+    net = Net().initialize(0)
+    net.scale.grad = np.ones(3)
+    before = net.state_dict()
+    assert net.to(g.CPU, np.float64) is net
+    assert net.scale.grad is None
+    for key, value in net.state_dict().items():
+        assert value.dtype == (np.int64 if key.endswith("tracked") else np.float64)
+        np.testing.assert_array_equal(value, before[key])
+    assert net(Tensor(np.ones((2, 1, 4, 4)))).dtype == np.float64
+    net.load_state_dict(before)  # float32 values are taken over as float64
+    assert net.scale.dtype == np.float64
+
+
+def test_train_and_eval_reach_every_module():
+    net = Net()
+    assert all(module.training for module in net.modules())
+    assert net.eval() is net
+    assert not any(module.training for module in net.modules())
+    assert all(module.training for module in net.train().modules())
+    assert Net().training, "the mode of one model changed that of another"
+
+
+def test_initialize_repeats_and_undoes_training():
+    def state(seed, net):
+        return {key: value.tobytes() for key, value in net.initialize(seed).state_dict().items() if key != "scale"}
+
+    net = Net()
+    first = state(1, net)
+    F.cross_entropy(net(Tensor(np.ones((2, 1, 4, 4), np.float32))), [0, 1]).backward()
+    for p in net.parameters():
+        p.data -= p.grad
+    assert first != {key: value.tobytes() for key, value in net.state_dict().items() if key != "scale"}
+    assert first == state(1, net) == state(1, Net())
+    assert first["body.0.weight"] != state(2, net)["body.0.weight"]
+
+
+@pytest.mark.parametrize(
+    "layer, fan_in", [(g.Conv2d(6, 400, (3, 5), groups=2), 45), (g.Linear(80, 500), 80)], ids=["Conv2d", "Linear"]
+)
+def test_initial_values_are_uniform_up_to_the_bound(layer, fan_in):
+    layer.initialize(5)
+    bound = 1 / math.sqrt(fan_in)
+    for p in (layer.weight, layer.bias):
+        values = np.sort(p.data.ravel().astype(np.float64)) / bound
+        assert p.dtype == np.float32
+        assert abs(values).max() <= 1 + 1e-7
+        uniform = np.linspace(-1, 1, values.size)  # Kolmogorov and Smirnov: 1.95 / sqrt(n) in a case of 1,000
+        assert abs(values - uniform).max() / 2 < 1.95 / math.sqrt(values.size)
+
+
+def test_weights_differ_without_a_seed():
+    assert not np.array_equal(g.Linear(3, 3).weight.data, g.Linear(3, 3).weight.data)
+
+
+def test_repr():
+    assert repr(g.Conv2d(3, 8, 5)) == "Conv2d(3, 8, kernel_size=5)"
+    assert repr(g.Conv2d(4, 8, (3, 5), 2, 1, groups=2)) == (
+        "Conv2d(4, 8, kernel_size=(3, 5), stride=2, padding=1, groups=2)"
+    )
+    assert repr(g.Conv2d(4, 8, 3, padding="same")) == "Conv2d(4, 8, kernel_size=3, padding='same')"
+    assert repr(g.MaxPool2d(3, 2)) == "MaxPool2d(kernel_size=3, stride=2)"
+    assert repr(g.AvgPool2d(2, padding=1)) == "AvgPool2d(kernel_size=2, padding=1)"
+    assert repr(g.BatchNorm2d(7)) == "BatchNorm2d(7)"
+    assert repr(g.Dropout2d(0.2)) == "Dropout2d(p=0.2)"
+    nested = g.Sequential(g.Linear(2, 3), g.Sequential(g.ReLU()))
+    assert repr(nested) == "Sequential(\n  (0): Linear(2, 3)\n  (1): Sequential(\n    (0): ReLU()\n  )\n)"
+
+
+@pytest.mark.parametrize(
+    "make, text",
+    [
+        (lambda: g.Conv2d(3, 4, 0), "kernel_size must be at least 1, got 0"),
+        (lambda: g.Conv2d(3, 4, (3, 0)), r"kernel_size must be at least 1, got \(3, 0\)"),
+        (lambda: g.Conv2d(3, 4, 3.0), "kernel_size must be an integer or a pair of them, got 3.0"),
+        (lambda: g.Conv2d(3, 4, (3, 3, 3)), "kernel_size must be an integer or a pair"),
+        (lambda: g.Conv2d(3, 4, 3, 0), "stride must be at least 1, got 0"),
+        (lambda: g.Conv2d(3, 4, 3, 1, -1), "padding must be at least 0, got -1"),
+        (lambda: g.Conv2d(3, 4, 3, 1, "valid"), "padding must be an integer or a pair of them, got 'valid'"),
+        (lambda: g.Conv2d(3, 4, 3, 2, "same"), "padding 'same' needs stride 1, got 2"),
+        (lambda: g.Conv2d(3, 4, 3, groups=2), "groups must divide 3 and 4 channels, got 2"),
+        (lambda: g.Conv2d(4, 3, 3, groups=2), "groups must divide 4 and 3 channels, got 2"),
+        (lambda: g.Conv2d(3, 4, 3, groups=0), "groups must be at least 1, got 0"),
+        (lambda: g.Conv2d(0, 4, 3), "in_channels must be at least 1, got 0"),
+        (lambda: g.Conv2d(3, 0, 3), "out_channels must be at least 1, got 0"),
+        (lambda: g.Linear(0, 1), "in_features must be at least 1, got 0"),
+        (lambda: g.Linear(1, -1), "out_features must be at least 1, got -1"),
+        (lambda: g.BatchNorm2d(0), "num_features must be at least 1, got 0"),
+        (lambda: g.MaxPool2d(0), "kernel_size must be at least 1, got 0"),
+        (lambda: g.MaxPool2d(2, 0), "stride must be at least 1, got 0"),
+        (lambda: g.MaxPool2d(3, 2, 2), r"padding must be at most half of kernel_size \(3, 3\), got 2"),
+        (lambda: g.AvgPool2d((4, 1), padding=1), "padding must be at most half"),
+        (lambda: g.AvgPool2d(2, padding=-1), "padding must be at least 0, got -1"),
+        (lambda: g.AdaptiveAvgPool2d(7), "AdaptiveAvgPool2d has only output_size 1, got 7"),
+        (lambda: g.Dropout(1.5), "dropout probability must be between 0 and 1, got 1.5"),
+        (lambda: g.Dropout2d(-0.1), "dropout probability must be between 0 and 1, got -0.1"),
+        (lambda: g.Dropout(math.nan), "dropout probability must be between 0 and 1, got nan"),
+    ],
+)
+def test_constructor_errors(make, text):
+    with pytest.raises(ValueError, match=text):
+        make()
+
+
+def ones(*shape, dtype=np.float32):
+    return Tensor(np.ones(shape, dtype))
+
+
+@pytest.mark.parametrize(
+    "run, error, text",
+    [
+        (lambda: g.Conv2d(3, 4, 5)(ones(1, 3, 4, 6)), ValueError, "kernel 5x5 is larger than its input 4x6"),
+        (lambda: g.Conv2d(3, 4, 3)(ones(1, 2, 4, 4)), ValueError, "input has 2 channels, the convolution takes 3"),
+        (lambda: g.Conv2d(3, 4, 3)(ones(3, 4, 4)), ValueError, r"conv2d takes x \(n, c, h, w\) .* got \(3, 4, 4\)"),
+        (
+            lambda: g.Conv2d(1, 1, 1)(ones(1, 1, 1, 1, dtype=float)),
+            TypeError,
+            "input is float64, the weights are float32",
+        ),
+        (lambda: F.conv2d(ones(1, 1, 2, 2), ones(2, 1, 1, 1), ones(1)), ValueError, r"bias has shape \(1,\)"),
+        (lambda: F.conv2d(ones(1, 2, 2, 2), ones(3, 1, 1, 1), groups=2), ValueError, "groups must divide the 3 output"),
+        (lambda: F.conv2d(ones(1, 1, 2, 2), ones(1, 1, 1, 1), None, 2, "same"), ValueError, "needs stride 1"),
+        (lambda: g.MaxPool2d(5)(ones(1, 1, 4, 6)), ValueError, "kernel 5x5 is larger than its input 4x6"),
+        (lambda: g.MaxPool2d(16)(ones(1, 1, 16, 16)), NotImplementedError, "a window has at most 255"),
+        (lambda: g.Linear(3, 4)(ones(2, 5)), ValueError, "input has 5 features, the linear layer takes 3"),
+        (lambda: g.Linear(3, 4)(ones(2, 3, dtype=float)), TypeError, "input is float64, the weights are float32"),
+        (lambda: F.linear(ones(2, 3), ones(4, 3), ones(1)), ValueError, r"bias has shape \(1,\)"),
+        (lambda: F.linear(ones(2, 3), ones(3)), ValueError, "linear takes x"),
+        (lambda: g.BatchNorm2d(3)(ones(2, 3)), ValueError, r"BatchNorm2d\(3\) cannot take .* \(2, 3\)"),
+        (lambda: g.BatchNorm1d(3)(ones(2, 4)), ValueError, r"BatchNorm1d\(3\) cannot take .* \(2, 4\)"),
+        (lambda: g.BatchNorm1d(3)(ones(1, 3)), ValueError, "more than one value a channel"),
+        (lambda: F.batch_norm(ones(2, 3), *[ones(3)] * 3, ones(1)), ValueError, "batch_norm takes x"),
+        (lambda: F.adaptive_avg_pool2d(ones(1, 1, 4, 4), 2), ValueError, "only output_size 1"),
+        (lambda: F.dropout2d(ones(2, 3)), ValueError, "dropout2d takes"),
+        (lambda: F.dropout(ones(2, 3), place=place([1])), ValueError, "names 1 samples, the batch has 2"),
+        (lambda: F.flatten(ones(2, 3), 2), IndexError, ""),
+        (lambda: F.cross_entropy(ones(2, 3), [0, 3]), ValueError, "labels run from 0 to 3, but there are 3 classes"),
+        (lambda: F.cross_entropy(ones(2, 3), [-1, 0]), ValueError, "labels run from -1 to 0"),
+        (lambda: F.cross_entropy(ones(2, 3), [0.0, 1.0]), ValueError, "labels must be integers, got float64"),
+        (
+            lambda: F.cross_entropy(ones(2, 3), [0]),
+            ValueError,
+            r"takes \(n, classes\) and \(n,\), got \(2, 3\) and \(1,\)",
+        ),
+        (lambda: F.cross_entropy(ones(1, 3), [0], label_smoothing=2), ValueError, "label_smoothing must be between"),
+    ],
+)
+def test_what_a_layer_cannot_take(run, error, text):
+    with pytest.raises(error, match=text or None):
+        run()
+
+
+# dropout
+
+
+def place(samples, seed=3, use=16, epoch=0):
+    return F.Place(seed, use, epoch, np.array(samples))
+
+
+def test_dropout_rate_and_scale():
+    x, p = Tensor(np.full((100, 1000), 2.0, np.float32)), 0.3
+    y = F.dropout(x, p, place=place(range(100))).data
+    kept = y != 0
+    assert set(np.unique(y)) == {0, np.float32(2) * np.float32(1 / 0.7)}
+    deviation = math.sqrt(p * (1 - p))
+    assert abs(kept.mean() - 0.7) < 5 * deviation / math.sqrt(kept.size)
+    assert abs(kept.mean(0) - 0.7).max() < 6 * deviation / math.sqrt(100)  # of 1,000 columns
+    assert abs(kept.mean(1) - 0.7).max() < 5 * deviation / math.sqrt(1000)  # of 100 rows
+    neighbours = np.corrcoef(kept[:, :-1].ravel(), kept[:, 1:].ravel())[0, 1]
+    assert abs(neighbours) < 5 / math.sqrt(kept.size)
+
+
+@pytest.mark.parametrize("dropout, shape", [(F.dropout, (4, 50)), (F.dropout2d, (4, 50, 2, 3))])
+def test_a_mask_depends_on_its_place_alone(dropout, shape):
+    def mask(samples, **where):
+        x = Tensor(np.ones((len(samples), *shape[1:]), np.float32))
+        return dropout(x, 0.5, place=place(samples, **where)).data
+
+    base = mask([5, 9, 2, 7])
+    assert np.array_equal(base, mask([5, 9, 2, 7]))
+    assert np.array_equal(base[[2, 0]], mask([2, 5])), "the mask of a sample changed with its batch"
+    assert not any(np.array_equal(base[0], row) for row in base[1:])
+    for change in ({"seed": 4}, {"seed": 3 + 2**32}, {"use": 17}, {"epoch": 1}):
+        other = mask([5, 9, 2, 7], **change)
+        assert not any(np.array_equal(a, b) for a, b in zip(base, other, strict=True)), change
+
+
+def test_dropout2d_drops_whole_channels():
+    y = F.dropout2d(ones(50, 40, 3, 2), 0.4, place=place(range(50))).data.reshape(50, 40, 6)
+    assert (y == y[:, :, :1]).all()
+    assert abs((y[:, :, 0] != 0).mean() - 0.6) < 5 * math.sqrt(0.24 / 2000)
+
+
+@pytest.mark.parametrize("kind", [g.Dropout, g.Dropout2d])
+def test_dropout_layers(kind):
+    x = Tensor(np.ones((3, 20, 2, 2), np.float32), requires_grad=True)
+    layer = kind(0.5)
+    assert not np.array_equal(layer(x).data, layer(x).data), "without a place, each call draws anew"
+    layer.place = place([1, 2, 3])
+    y = layer(x)
+    assert np.array_equal(y.data, layer(x).data)
+    y.sum().backward()
+    assert np.array_equal(x.grad, y.data), "the gradient takes the same mask and scale"
+    assert layer.eval()(x) is x
+    assert kind(0)(x) is x
+    assert not kind(1)(x).data.any()
