@@ -17,16 +17,14 @@ class Conv2d(Function):
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
         self.x, self.w, self.b = x, w, b
         kernel = self.device.kernel("conv2d")
-        if self.groups == 1:
-            return kernel.forward(x, w, b, self.stride, self.padding)
         parts = [
             kernel.forward(self._slice(x, g, 1), self._slice(w, g), self._slice(b, g), self.stride, self.padding)
             for g in range(self.groups)
         ]
-        return self.device.xp.concatenate(parts, 1)
+        return self._join(parts, 1)
 
     def backward(self, gy: Array) -> tuple:
-        kernel, xp = self.device.kernel("conv2d"), self.device.xp
+        kernel = self.device.kernel("conv2d")
         gxs, gws, gbs = [], [], []
         for g in range(self.groups):
             gy_g, x, w = self._slice(gy, g, 1), self._slice(self.x, g, 1), self._slice(self.w, g)
@@ -36,16 +34,22 @@ class Conv2d(Function):
                 gw, gb = kernel.backward_weight(gy_g, x, w.shape, self.stride, self.padding)
                 gws.append(gw)
                 gbs.append(gb)
-        gx, gw, gb = (xp.concatenate(parts, dim) if parts else None for parts, dim in ((gxs, 1), (gws, 0), (gbs, 0)))
+        gx, gw, gb = self._join(gxs, 1), self._join(gws, 0), self._join(gbs, 0)
         return (gx, gw) if self.b is None else (gx, gw, gb)
 
     def _slice(self, array: Any, group: int, dim: int = 0) -> Any:
-        """The channels of one group along `dim`, contiguous."""
-        if array is None or self.groups == 1:
-            return array
+        """The channels of one group along `dim`, contiguous: kernels take nothing else."""
+        if array is None:
+            return None
         size = array.shape[dim] // self.groups
         part = slice(group * size, (group + 1) * size)
         return self.device.xp.ascontiguousarray(array[part] if dim == 0 else array[:, part])
+
+    def _join(self, parts: list, dim: int) -> Any:
+        """One array of what the groups gave; None where nobody needed it."""
+        if len(parts) > 1:
+            return self.device.xp.concatenate(parts, dim)
+        return parts[0] if parts else None
 
 
 def conv2d(

@@ -16,19 +16,23 @@ class Pool2d(Function):
 class MaxPool2d(Pool2d):
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape
+        x = self.device.xp.ascontiguousarray(x)  # kernels take nothing else
         y, self.code = self.device.kernel("maxpool2d").forward(x, *self.window)
         return y
 
     def backward(self, gy: Array) -> Array:
+        gy = self.device.xp.ascontiguousarray(gy)
         return self.device.kernel("maxpool2d").backward(gy, self.code, self.x_shape, *self.window)
 
 
 class AvgPool2d(Pool2d):
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape
+        x = self.device.xp.ascontiguousarray(x)
         return self.device.kernel("avgpool2d").forward(x, *self.window)
 
     def backward(self, gy: Array) -> Array:
+        gy = self.device.xp.ascontiguousarray(gy)
         return self.device.kernel("avgpool2d").backward(gy, self.x_shape, *self.window)
 
 
