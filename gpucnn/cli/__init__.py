@@ -29,6 +29,9 @@ class Commands(click.Group):
         try:
             code = super().main([w for w in words if w != "--debug"], prog_name or program(), standalone_mode=False)
             sys.exit(code if isinstance(code, int) else 0)
+        except click.exceptions.NoArgsIsHelpError as no_command:
+            click.echo(no_command.format_message())
+            sys.exit(no_command.exit_code)
         except Exception as error:
             if debug:
                 traceback.print_exc()
@@ -45,7 +48,7 @@ def _explain(error: Exception) -> tuple[str, str, int]:
         return "interrupted", "", 130
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
-        hint = f"{context.command_path} --help" if context else ""
+        hint = f"{context.command_path if context else program()} --help"
         return error.format_message().replace("\n", " "), hint, error.exit_code
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'system'}: {error.strerror}", "choose another path, or mend this one", 1

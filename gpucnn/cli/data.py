@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
+from .. import data as data_sets
 from .options import json_option
 from .output import Output
 
@@ -20,9 +22,7 @@ def data() -> None:
 @json_option
 def fetch(name: str, as_json: bool) -> None:
     """Download the data set NAME into the cache folder, unless it is there already."""
-    from ..data import fetch as fetch_files
-
-    for file in fetch_files(name):
+    for file in data_sets.fetch(name):
         click.echo(f"{file}: here, with the official checksum", err=as_json)
     _report(name, None, Output(as_json))
 
@@ -33,21 +33,15 @@ def fetch(name: str, as_json: bool) -> None:
 @json_option
 def verify(name: str, data_path: Path | None, as_json: bool) -> None:
     """Read the whole data set NAME, check it, and print its counts and checksums; downloads nothing."""
-    from ..data import verify as verify_files
-
     output = Output(as_json)
-    for file, official in verify_files(name, data_path):
+    for file, official in data_sets.verify(name, data_path):
         output.say(f"{file}: {'' if official else 'not '}the official file")
     _report(name, data_path, output)
 
 
 def _report(name: str, path: Path | None, output: Output) -> None:
     """Counts and checksums of the decoded data."""
-    import numpy as np
-
-    from ..data import load
-
-    found = load(name, path, download=False)
+    found = data_sets.load(name, path, download=False)
     output.say(f"{found.name}: {'x'.join(map(str, found.image_shape))}, {len(found.classes)} classes")
     result: dict[str, Any] = {"dataset": found.name, "classes": found.classes, "image_shape": found.image_shape}
     for split, x, y in (("train", found.train_x, found.train_y), ("test", found.test_x, found.test_y)):

@@ -9,6 +9,7 @@ import click
 
 from .. import __version__
 from ..backend import probe_cuda
+from ..data.files import cache_folder
 from .options import json_option
 from .output import Output
 
@@ -39,8 +40,6 @@ def doctor(as_json: bool) -> None:
 
 
 def _examine() -> list[Finding]:
-    from ..data.files import cache_folder
-
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     findings = [
         Finding("gpucnn", __version__),

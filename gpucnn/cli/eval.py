@@ -5,10 +5,12 @@ from pathlib import Path
 import click
 
 from ..backend import parse_device
+from ..data import Batches, load
 from ..errors import UsageError
 from ..training import evaluate
 from .options import data_options, device_options, json_option
 from .output import Output, short
+from .run_folder import example_image, restore
 
 
 @click.command("eval", short_help="Measure a trained model on the test set.")
@@ -28,10 +30,6 @@ def eval_(
     as_json: bool,
 ) -> None:
     """Measure the model in RUN (a run folder or a .safetensors file) on the test images of its data set."""
-    from ..data import load
-    from ..data.batches import Batches
-    from .run_folder import example_image, restore
-
     output = Output(as_json)
     where, why = parse_device(device, kernels)
     model, meta = restore(run, where)

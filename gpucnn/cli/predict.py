@@ -8,9 +8,11 @@ import numpy as np
 from .. import functional as F
 from ..autograd import no_grad
 from ..backend import parse_device
+from ..data import fit_images, read_image
 from ..tensor import Tensor
 from .options import device_options, json_option
 from .output import Output, short
+from .run_folder import restore
 
 
 @click.command(short_help="Label image files.")
@@ -24,9 +26,6 @@ def predict(run: Path, images: tuple[Path, ...], top: int, device: str, kernels:
 
     An image is brought to the size and number of channels of the pictures that the model was trained on.
     """
-    from ..data import fit_images, read_image
-    from .run_folder import restore
-
     output = Output(as_json)
     where, _ = parse_device(device, kernels)
     model, meta = restore(run, where)

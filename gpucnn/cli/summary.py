@@ -6,6 +6,7 @@ import click
 
 from ..errors import UsageError
 from ..models import MODELS, model_class
+from ..summary import summarize
 from .options import json_option
 from .output import Output
 
@@ -19,8 +20,6 @@ def summary(model: str | None, input_shape: str | None, num_classes: int, as_jso
     """Show the layers of MODEL with output shapes and parameter counts; without MODEL, list the models."""
     from rich.console import Console
     from rich.table import Table
-
-    from ..summary import summarize
 
     output = Output(as_json)
     console = Console(stderr=as_json, highlight=False)

@@ -8,12 +8,18 @@ import click
 import numpy as np
 
 from ..backend import parse_device
+from ..data import Batches, load
 from ..errors import DivergedError
+from ..models import model_class
+from ..summary import summarize
 from ..training import Epoch, Step, fit
 from .config import read_config
+from .curves import draw_curves
 from .options import data_options, device_options, json_option
 from .output import Output, short
+from .progress import Progress
 from .recipe import make_optimizer, make_schedule, with_recipe
+from .run_folder import RunFolder
 from .stop import StopBetweenSteps, Stopped
 
 NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no part of what it is
@@ -44,7 +50,7 @@ NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no 
 )
 @click.option("--label-smoothing", type=click.FloatRange(0, 1), default=0.0, show_default=True)
 @click.option("--augment", default=None, metavar="NAMES",
-              help="Of crop,flip,cutout; or none.  [default: crop,flip for cifar10, none elsewhere]")  # fmt: skip
+              help="Of crop,flip,cutout; or none.  [default: crop,flip on cifar10, crop on digits]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
 @click.option("--output-dir", type=click.Path(path_type=Path), help="The run folder.  [default: runs/<time>-<model>]")
 @click.option("--overwrite", is_flag=True, help="Write into an --output-dir that holds files already.")
@@ -70,11 +76,6 @@ class Run:
     """Everything that the flags name, built and checked before anything is written."""
 
     def __init__(self, flags: dict[str, Any], output: Output) -> None:
-        from ..data import load
-        from ..data.batches import Batches
-        from ..models import model_class
-        from ..summary import summarize
-
         self.flags, self.output = flags, output
         make_model = model_class(flags["model"])
         self.device, why = parse_device(flags["device"], flags["kernels"])
@@ -138,10 +139,6 @@ class Run:
 
     def train(self) -> None:
         """Train, save after every epoch, draw the curves, and say what came out."""
-        from .curves import draw_curves
-        from .progress import Progress
-        from .run_folder import RunFolder
-
         folder = RunFolder.create(self.flags["output_dir"], self.flags["model"], self.flags["overwrite"])
         folder.describe({name: v for name, v in self.flags.items() if name not in NOT_OF_A_RUN}, self.device)
         folder.save(self.model, self._meta(0))

@@ -12,8 +12,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import pooch
+import requests
 
 from ..errors import DataError
 
@@ -148,7 +150,9 @@ def _fetch(origin: Origin, wanted: Download, folder: Path) -> Path:
                 downloader=pooch.HTTPDownloader(timeout=30),
             )
             return Path(file)
-        except (OSError, ValueError) as error:  # no network, no such page, no space; the wrong hash
+        except (requests.ConnectionError, requests.Timeout):
+            reason = f"cannot reach {urlsplit(mirror).hostname}"
+        except (OSError, ValueError) as error:  # no such page, no space; the wrong hash
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise DataError(f"cannot download {wanted.file} of {origin.name}: {reason}", _by_hand(origin))
 
