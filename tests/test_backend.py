@@ -1,0 +1,187 @@
+"""Devices: how they are named, which kernels they choose, and what is said where no GPU can be used."""
+
+import sys
+from contextlib import nullcontext
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+import gpucnn.backend
+from gpucnn import CPU, Device, DeviceError, UsageError
+from gpucnn.backend import parse_device, probe_cuda, to_host
+
+INVENTORY = {"avgpool2d": ("xp",), "conv2d": ("xp", "cpu", "raw"), "maxpool2d": ("xp", "numba", "raw")}
+
+
+@pytest.fixture
+def inventory(monkeypatch):
+    """Kernels that may not be written yet, by name only."""
+    monkeypatch.setattr(gpucnn.backend.gpucnn_kernels, "ops", lambda: INVENTORY)
+
+
+def fake_cupy(answer=42, fault=None):
+    """As much of CuPy as the probe uses: a kernel that writes `answer`, or a driver that raises."""
+
+    def device(index):
+        if fault:
+            raise fault
+        return nullcontext()
+
+    def kernel(source, name):
+        def launch(grid, block, arguments):
+            arguments[0][0] = answer
+
+        return launch
+
+    cupy = ModuleType("cupy")
+    vars(cupy).update(cuda=SimpleNamespace(Device=device), RawKernel=kernel, zeros=np.zeros, int32=np.int32)
+    return cupy
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """Put a module in CuPy's place; None: it is not installed."""
+    return lambda module: monkeypatch.setitem(sys.modules, "cupy", module)
+
+
+# values
+
+
+def test_a_device_is_a_value():
+    assert Device() == CPU == Device("cpu")
+    assert Device("cuda", 1) == Device("cuda", 1) != Device("cuda")
+    assert len({Device(), Device("cpu"), Device("cuda")}) == 2
+    assert (str(CPU), str(Device("cuda")), str(Device("cuda", 1))) == ("cpu", "cuda:0", "cuda:1")
+    with pytest.raises(AttributeError):
+        CPU.type = "cuda"
+
+
+def test_an_unknown_type():
+    with pytest.raises(UsageError, match="unknown device 'tpu'"):
+        Device("tpu")
+
+
+def test_the_cpu_computes_with_numpy():
+    assert CPU.xp is np
+    assert CPU.special.erf(0.0) == 0
+    CPU.synchronize()
+    assert CPU.kernel("conv2d").__name__.startswith("gpucnn_kernels.conv2d_")
+    assert CPU.kernel("conv2d") is CPU.kernel("conv2d")
+
+
+@pytest.mark.parametrize("values", [3.0, np.float32(3), np.array(3), [], [[1, 2]], np.ones((2, 3)).T])
+@pytest.mark.parametrize("dtype", [None, np.float32, np.int64])
+def test_asarray_keeps_shape_and_dtype_and_is_contiguous(values, dtype, device):
+    array = device.asarray(values, dtype)
+    assert array.shape == np.shape(values)
+    assert array.dtype == (dtype or np.asarray(values).dtype)
+    assert array.flags.c_contiguous
+    np.testing.assert_array_equal(to_host(array), values)
+    assert isinstance(to_host(array), np.ndarray)
+
+
+def test_asarray_and_to_host_copy_nothing_on_the_cpu():
+    x = np.ones(3)
+    assert CPU.asarray(x) is x
+    assert to_host(x) is x
+
+
+# kernels
+
+
+@pytest.mark.parametrize(
+    "type, kernels, avgpool2d, conv2d, maxpool2d",
+    [
+        ("cpu", None, "xp", "cpu", "xp"),
+        ("cpu", "cpu", "xp", "cpu", "xp"),
+        ("cpu", "xp", "xp", "xp", "xp"),
+        ("cpu", "conv2d=xp", "xp", "xp", "xp"),
+        ("cpu", "conv2d=cpu, maxpool2d=xp", "xp", "cpu", "xp"),
+        ("cpu", "cpu,conv2d=xp", "xp", "xp", "xp"),
+        ("cuda", None, "xp", "raw", "raw"),
+        ("cuda", "numba", "xp", "xp", "numba"),
+        ("cuda", "conv2d=raw", "xp", "raw", "xp"),
+        ("cuda", "raw,maxpool2d=numba", "xp", "raw", "numba"),
+    ],
+)
+def test_choice_of_kernels(type, kernels, avgpool2d, conv2d, maxpool2d, inventory):
+    chosen = {"avgpool2d": avgpool2d, "conv2d": conv2d, "maxpool2d": maxpool2d}
+    assert Device(type, kernels=kernels).implementation == chosen
+
+
+@pytest.mark.parametrize(
+    "type, kernels, text, hint",
+    [
+        ("cpu", "conv2d=numba", "conv2d has no kernels 'numba'", "it has xp, cpu, raw"),
+        ("cpu", "conv2d=", "conv2d has no kernels ''", "it has xp, cpu, raw"),
+        ("cpu", "conv3d=xp", "no op named conv3d", "the ops with kernels are avgpool2d, conv2d, maxpool2d"),
+        ("cpu", "raw", "cpu has no kernels 'raw'", "the kinds for it are xp, cpu"),
+        ("cpu", "conv2d=raw", "cpu has no kernels 'raw'", "the kinds for it are xp, cpu"),
+        ("cpu", "fast", "cpu has no kernels 'fast'", "the kinds for it are xp, cpu"),
+        ("cuda", "cpu", "cuda has no kernels 'cpu'", "the kinds for it are xp, numba, raw"),
+    ],
+)
+def test_impossible_kernels(type, kernels, text, hint, inventory):
+    with pytest.raises(UsageError, match=text) as error:
+        Device(type, kernels=kernels)
+    assert error.value.hint == hint
+    assert error.value.exit_code == 2
+
+
+def test_the_real_inventory_can_be_chosen_by_name():
+    for op in gpucnn.backend.gpucnn_kernels.ops():
+        assert Device("cpu", kernels=f"{op}=xp").implementation[op] == "xp"
+    assert set(Device("cpu", kernels="xp").implementation.values()) == {"xp"}
+
+
+# from the command line
+
+
+def test_cpu_by_name(cupy):
+    cupy(fake_cupy(fault=RuntimeError("must not be asked")))
+    assert parse_device("cpu") == (CPU, "as asked")
+    assert parse_device("cpu", "conv2d=xp") == (Device("cpu", kernels="conv2d=xp"), "as asked")
+
+
+def test_a_gpu_that_works(cupy):
+    cupy(fake_cupy())
+    assert probe_cuda() is None
+    assert parse_device("cuda") == (Device("cuda"), "as asked")
+    assert parse_device("cuda:1", "xp") == (Device("cuda", 1, "xp"), "as asked")
+    assert parse_device("auto") == (Device("cuda"), "auto: a GPU that runs kernels")
+
+
+NO_GPU = [  # what stands in CuPy's place, what is said, the hint
+    (None, "CuPy is not installed", "make setup EXTRAS=cuda12"),
+    (
+        fake_cupy(fault=RuntimeError("cudaErrorNoDevice: none detected\nmore")),
+        "no usable NVIDIA GPU (cudaErrorNoDevice: none detected)",
+        "check nvidia-smi",
+    ),
+    (fake_cupy(fault=OSError()), "no usable NVIDIA GPU (OSError)", "check nvidia-smi"),
+    (fake_cupy(answer=41), "the GPU computes wrong results", "gpucnn doctor"),
+]
+
+
+@pytest.mark.parametrize("module, text, hint", NO_GPU)
+def test_cuda_by_name_without_a_gpu(module, text, hint, cupy):
+    cupy(module)
+    with pytest.raises(DeviceError) as error:
+        parse_device("cuda:1")
+    assert str(error.value) == f"--device cuda:1: {text}"
+    assert error.value.hint.startswith(hint)
+    assert error.value.exit_code == 3
+
+
+@pytest.mark.parametrize("module, text, hint", NO_GPU)
+def test_auto_without_a_gpu(module, text, hint, cupy):
+    cupy(module)
+    assert parse_device("auto", "xp") == (Device("cpu", kernels="xp"), f"auto: {text}")
+
+
+@pytest.mark.parametrize("text", ["gpu", "", "cuda:x", "cuda:-1", "cuda:1.5", "cpu:0", "auto:1", "CPU"])
+def test_unknown_device_names(text):
+    with pytest.raises(UsageError, match=f"unknown device {text!r}") as error:
+        parse_device(text)
+    assert error.value.hint == "the devices are auto, cpu, cuda and cuda:1, cuda:2, ..."
