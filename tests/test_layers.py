@@ -179,7 +179,7 @@ def test_initial_values_are_uniform_up_to_the_bound(layer, fan_in):
     for p in (layer.weight, layer.bias):
         values = np.sort(p.data.ravel().astype(np.float64)) / bound
         assert p.dtype == np.float32
-        assert abs(values).max() <= 1 + 1e-7
+        assert 1 - 10 / values.size < abs(values).max() <= 1 + 1e-7  # lower in a case of 20,000
         uniform = np.linspace(-1, 1, values.size)  # Kolmogorov and Smirnov: 1.95 / sqrt(n) in a case of 1,000
         assert abs(values - uniform).max() / 2 < 1.95 / math.sqrt(values.size)
 

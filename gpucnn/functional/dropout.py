@@ -31,7 +31,7 @@ class Dropout(Function):
         drawn = x.shape[:2] if self.channels else x.shape
         draws = philox.bits(place.seed, place.use, place.epoch, place.samples, math.prod(drawn[1:]))
         kept = philox.keep(draws, self.p).reshape(drawn + (1,) * (x.ndim - len(drawn)))
-        self.scale = kept.astype(x.dtype) * x.dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+        self.scale = kept.astype(x.dtype) * (1 / (1 - self.p) if self.p < 1 else 0)
         return x * self.scale
 
     def backward(self, gy: Array) -> Array:
