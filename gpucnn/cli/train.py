@@ -37,7 +37,7 @@ NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no 
 @click.option(
     "--lr", type=click.FloatRange(0, min_open=True), default=0.05, show_default=True, help="Top learning rate."
 )
-@click.option("--momentum", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="Of SGD.")
+@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, show_default=True, help="Of SGD.")
 @click.option("--nesterov/--no-nesterov", default=False, help="Nesterov's momentum in SGD.")
 @click.option("--wd", "--weight-decay", "weight_decay", type=click.FloatRange(0), default=5e-4, show_default=True)
 @click.option("--lr-scheduler", type=click.Choice(["one-cycle", "cosine", "step", "constant"]),
