@@ -3,9 +3,10 @@
     x (n, ci, h, w), w (co, ci, kh, kw), b (co,) -> y (n, co, oh, ow)
     y[n, co, oy, ox] = b[co] + sum over ci, ky, kx of x[n, ci, oy*sh + ky - ph, ox*sw + kx - pw] * w[co, ci, ky, kx]
 
-Each pass is one or a few matrix products over channels-last rows: a row is one output pixel, its
-columns are the kh*kw*ci inputs under the window ("im2col", Chellapilla et al. 2006). Channels last,
-because then the kw*ci values of a window row lie side by side in memory and are copied in one run.
+Each pass is one or a few matrix products with the matrix of windows: a row is one output pixel, its columns
+are the kh*kw*ci inputs under the window ("im2col", Chellapilla et al. 2006). Windows are cut channels last,
+because then the kw*ci values of a window row lie side by side in memory and are copied in one run; y and gy
+are matrices (co, n*oh*ow), whose rows of oh*ow pixels are copied to and from NCHW in one run each.
 """
 
 from .arrays import Array, Pair, namespace, out_size
@@ -34,10 +35,10 @@ def forward(
     """y (n, co, oh, ow); ValueError where the window does not fit."""
     n, co, kernel = x.shape[0], w.shape[0], w.shape[2:]
     oh, ow = out_size(x.shape[2:], kernel, stride, padding)
-    y = _windows(x, kernel, stride, padding) @ w.transpose(2, 3, 1, 0).reshape(-1, co)
+    y = w.transpose(0, 2, 3, 1).reshape(co, -1) @ _windows(x, kernel, stride, padding).T
     if b is not None:
-        y += b
-    y = y.reshape(n, oh, ow, co).transpose(0, 3, 1, 2)
+        y += b[:, None]
+    y = y.reshape(co, n, oh, ow).transpose(1, 0, 2, 3)
     if out is None:
         return namespace(x).ascontiguousarray(y)
     out[...] = y
@@ -71,9 +72,9 @@ def backward_weight(
     """gw (co, ci, kh, kw) and gb (co,): every output pixel's gradient times the inputs its window read."""
     xp = namespace(x)
     co, ci, kh, kw = w_shape
-    rows = _nhwc(gy, (0, 0)).reshape(-1, co)
-    gw = (rows.T @ _windows(x, (kh, kw), stride, padding)).reshape(co, kh, kw, ci).transpose(0, 3, 1, 2)
-    gb = rows.sum(0)
+    gy = gy.transpose(1, 0, 2, 3).reshape(co, -1)
+    gw = (gy @ _windows(x, (kh, kw), stride, padding)).reshape(co, kh, kw, ci).transpose(0, 3, 1, 2)
+    gb = gy.sum(1)
     if out is None:
         return xp.ascontiguousarray(gw), gb
     out[0][...], out[1][...] = gw, gb
