@@ -3,7 +3,12 @@
 --strict-skips makes the run fail where a test was skipped for any reason but a missing GPU.
 """
 
+import os
 from collections import Counter
+
+# Before NumPy is imported: the threads of its BLAS wait for one another by spinning, and on a busy machine a
+# LeNet step then takes 10 to 80 times as long as on one thread.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import hypothesis
 import pytest
