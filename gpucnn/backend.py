@@ -108,10 +108,11 @@ def parse_device(text: str, kernels: str | None = None) -> tuple[Device, str]:
     if name == "cuda":
         if fault:
             raise DeviceError(f"--device {text}: {fault.args[0]}", fault.hint)
-        return Device("cuda", int(index or 0), kernels), "as asked"
-    if fault:
+    elif fault:
         return Device("cpu", kernels=kernels), f"auto: {fault.args[0]}"
-    return Device("cuda", 0, kernels), "auto: a GPU that runs kernels"
+    device = Device("cuda", int(index or 0), kernels)
+    device.xp.cuda.Device(device.index).use()  # CuPy's own ops allocate on its current device
+    return device, "as asked" if name == "cuda" else "auto: a GPU that runs kernels"
 
 
 def probe_cuda(index: int = 0) -> DeviceError | None:
@@ -121,9 +122,6 @@ def probe_cuda(index: int = 0) -> DeviceError | None:
     """
     try:
         cupy = import_module("cupy")
-    except ImportError:
-        return DeviceError("CuPy is not installed", "make setup EXTRAS=cuda12  (or cuda13, as your driver)")
-    try:
         with cupy.cuda.Device(index):
             kernel = cupy.RawKernel('extern "C" __global__ void probe(int* x) { *x = 42; }', "probe")
             answer = cupy.zeros(1, cupy.int32)
@@ -131,6 +129,8 @@ def probe_cuda(index: int = 0) -> DeviceError | None:
             if int(answer[0]) == 42:
                 return None
         return DeviceError("the GPU computes wrong results", "gpucnn doctor")
+    except ModuleNotFoundError:
+        return DeviceError("CuPy is not installed", "make setup EXTRAS=cuda12  (or cuda13, as your driver)")
     except Exception as error:  # CuPy raises many kinds here, all of them mean "no kernel can run"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return DeviceError(f"no usable NVIDIA GPU ({reason})", "check nvidia-smi, or use --device cpu")

@@ -23,10 +23,15 @@ def inventory(monkeypatch):
 def fake_cupy(answer=42, fault=None):
     """As much of CuPy as the probe uses: a kernel that writes `answer`, or a driver that raises."""
 
-    def device(index):
-        if fault:
-            raise fault
-        return nullcontext()
+    class FakeDevice(nullcontext):
+        def __init__(self, index):
+            if fault:
+                raise fault
+            super().__init__()
+            self.index = index
+
+        def use(self):
+            cupy.current = self.index
 
     def kernel(source, name):
         def launch(grid, block, arguments):
@@ -35,7 +40,7 @@ def fake_cupy(answer=42, fault=None):
         return launch
 
     cupy = ModuleType("cupy")
-    vars(cupy).update(cuda=SimpleNamespace(Device=device), RawKernel=kernel, zeros=np.zeros, int32=np.int32)
+    vars(cupy).update(cuda=SimpleNamespace(Device=FakeDevice), RawKernel=kernel, zeros=np.zeros, int32=np.int32)
     return cupy
 
 
@@ -145,10 +150,12 @@ def test_cpu_by_name(cupy):
 
 
 def test_a_gpu_that_works(cupy):
-    cupy(fake_cupy())
+    module = fake_cupy()
+    cupy(module)
     assert probe_cuda() is None
     assert parse_device("cuda") == (Device("cuda"), "as asked")
     assert parse_device("cuda:1", "xp") == (Device("cuda", 1, "xp"), "as asked")
+    assert module.current == 1
     assert parse_device("auto") == (Device("cuda"), "auto: a GPU that runs kernels")
 
 
@@ -178,6 +185,21 @@ def test_cuda_by_name_without_a_gpu(module, text, hint, cupy):
 def test_auto_without_a_gpu(module, text, hint, cupy):
     cupy(module)
     assert parse_device("auto", "xp") == (Device("cpu", kernels="xp"), f"auto: {text}")
+
+
+@pytest.mark.parametrize(
+    "fault, text",
+    [
+        (RuntimeError("broken build\nmore"), "no usable NVIDIA GPU (broken build)"),
+        (ImportError("libcuda.so.1: no such file"), "no usable NVIDIA GPU (libcuda.so.1: no such file)"),
+    ],
+)
+def test_a_cupy_that_cannot_be_imported(fault, text, monkeypatch):
+    def broken(name):
+        raise fault
+
+    monkeypatch.setattr(gpucnn.backend, "import_module", broken)
+    assert str(probe_cuda()) == text
 
 
 @pytest.mark.parametrize("text", ["gpu", "", "cuda:x", "cuda:-1", "cuda:1.5", "cpu:0", "auto:1", "CPU"])

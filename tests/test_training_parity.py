@@ -37,7 +37,7 @@ def torch_twin(name, model):
 
 def losses(name, dtype, steps, optimizer):
     """(ours, PyTorch's): the loss of each step of one run of the recipe, dropout off."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     batch_size, lr = NETWORKS[name]
     lr = lr if optimizer == "sgd" else 3e-4
     model = MODELS[name]().initialize(1).to(g.CPU, dtype)
