@@ -19,18 +19,17 @@ def load(name: str) -> Any:
 
 
 def accuracy() -> str:
-    """Model and data set, epochs, test accuracy, seconds: one row a file accuracy-*.json."""
-    rows = ["| model | data set | epochs | test accuracy | seeds | training time |", "|---|---|---|---|---|---|"]
+    """Model and data set, epochs, test accuracy, seeds: one row a file accuracy-*.json."""
+    rows = ["| model | data set | epochs | test accuracy | seeds |", "|---|---|---|---|---|"]
     machines = set()
     for file in sorted((ROOT / "bench" / "results").glob("accuracy-*.json"), key=lambda f: f.name):
         record = json.loads(file.read_text())
         runs, machine = record["runs"], record["machine"]
         every = sorted(run["test_accuracy"] for run in runs)
         spread = f" ({every[0]:.1%} to {every[-1]:.1%})" if len(every) > 1 else ""
-        seconds = sum(run["seconds"] for run in runs) / len(runs)
         rows.append(
             f"| {runs[0]['model']} | {runs[0]['dataset']} | {runs[0]['epochs']} | {record['mean']:.1%}{spread} "
-            f"| {len(runs)} | {seconds:,.0f} s |"
+            f"| {len(runs)} |"
         )
         machines.add(f"{machine['cpu']}, NumPy {machine['numpy']}, {machine['blas']}")
     kernels = "; the readable reference kernels (`xp`) on the CPU"
