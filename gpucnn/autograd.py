@@ -47,11 +47,13 @@ class Function:
     def apply(cls, *inputs: Any, **parameters: Any) -> Any:
         """Run the Function on Tensors; recorded where one of them requires a gradient."""
         function = cls(**parameters)
-        device = function.device = inputs[0].device
+        function.device = device = getattr(inputs[0], "device", None)  # type: ignore[assignment]
         needs = []
         for x in inputs:
+            if not hasattr(x, "requires_grad"):
+                raise TypeError(f"{cls.__name__} takes Tensors, got {type(x).__name__}: wrap it, Tensor(x)")
             if x.device is not device and x.device != device:
-                raise ValueError(f"{cls.__name__}: one tensor is on {device}, another on {x.device}")
+                raise ValueError(f"{cls.__name__}: one tensor is on {device!r}, another on {x.device!r}")
             needs.append(x.requires_grad)
         recorded = _recording[0] and True in needs
         if recorded:
@@ -76,6 +78,9 @@ class Function:
             gradients = (gradients,)
         for x, needed, gx in zip(self.inputs, self.needs, gradients, strict=True):
             if needed:
+                if gx is None or gx.shape != x.data.shape:
+                    given = None if gx is None else gx.shape
+                    raise RuntimeError(f"{type(self).__name__}.backward gave {given} for an input of {x.data.shape}")
                 _accumulate(x.function or x, gx)
         self.__dict__ = {"inputs": None}
 

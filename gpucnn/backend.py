@@ -91,7 +91,12 @@ class Device:
 
 def to_host(array: Array) -> Any:
     """A NumPy array of the same values; a copy only where the array lives on a GPU."""
-    return array.get() if hasattr(array, "get") else array
+    return array if on_host(array) else array.get()
+
+
+def on_host(array: Array) -> bool:
+    """Whether the array is NumPy's: its values can be looked at without waiting for a device."""
+    return not hasattr(array, "get")
 
 
 def parse_device(text: str, kernels: str | None = None) -> tuple[Device, str]:

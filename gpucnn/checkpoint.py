@@ -30,12 +30,13 @@ def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
     except FileNotFoundError:
         raise DataError(f"no weights at {path}", "give the folder of a run, or a .safetensors file in one") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise DataError(
             f"{path} is not a readable weights file ({error})", "train again, or take another file"
         ) from None
-    if meta.get("version") != VERSION:
-        raise DataError(f"{path} was not written by this gpucnn (version {meta.get('version')})", "train again")
+    version = meta.get("version") if isinstance(meta, dict) else None
+    if version != VERSION:
+        raise DataError(f"{path} was not written by this gpucnn (version {version})", "train again")
     return state, meta
 
 

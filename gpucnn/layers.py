@@ -1,6 +1,7 @@
 """Layers: state plus one functional call each, with PyTorch's names, defaults and state-dict keys."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,9 @@ class AdaptiveAvgPool2d(Module):
         return F.adaptive_avg_pool2d(x)
 
 
+_NEXT_CALL = 1 << 16  # more than a model has dropout layers
+
+
 class Dropout(Module):
     """Zero elements with probability p in training; `place` fixes the draws (see functional.dropout)."""
 
@@ -180,7 +184,14 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.p, self.training, place=self.place)
+        return F.dropout(x, self.p, self.training, place=self._next_place())
+
+    def _next_place(self) -> F.Place | None:
+        """The place of this call; a second call in the same step then draws elsewhere."""
+        place = self.place
+        if place is not None:
+            self.place = replace(place, use=place.use + _NEXT_CALL)
+        return place
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -190,7 +201,7 @@ class Dropout2d(Dropout):
     """Zero whole channels of (n, c, h, w) with probability p in training."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.dropout2d(x, self.p, self.training, place=self.place)
+        return F.dropout2d(x, self.p, self.training, place=self._next_place())
 
 
 class Flatten(Module):

@@ -16,6 +16,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
+        self.data = self.data.copy()  # training changes it in place, and `data` is the caller's
 
 
 class Module:
@@ -23,10 +24,10 @@ class Module:
 
     training = True
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.forward(x)
+    def __call__(self, *inputs: Any) -> Any:
+        return self.forward(*inputs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
@@ -41,13 +42,22 @@ class Module:
 
     def children(self) -> Iterator[tuple[str, "Module"]]:
         """(name, module) for each module directly below."""
-        return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple | dict):
+                inside = value.values() if isinstance(value, dict) else value
+                if any(isinstance(each, Module | Parameter) for each in inside):
+                    raise TypeError(f"{type(self).__name__}.{name} hides modules in a container: use Sequential")
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """(dotted name, module) for this module (its name is empty) and all below, in order."""
-        yield prefix, self
-        for name, child in self.children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+    def named_modules(self, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, "Module"]]:
+        """(dotted name, module) for this module (its name is empty) and all below, in order, each one once."""
+        seen = set() if seen is None else seen
+        if id(self) not in seen:
+            seen.add(id(self))
+            yield prefix, self
+            for name, child in self.children():
+                yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self) -> Iterator["Module"]:
         """This module and all below, in order."""
@@ -124,6 +134,8 @@ class Sequential(Module):
 
     def __init__(self, *modules: Module) -> None:
         for index, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(f"Sequential takes Modules, argument {index} is {module!r}")
             setattr(self, str(index), module)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,7 +18,10 @@ class Optimizer:
 
     def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float) -> None:
         pairs = [p if isinstance(p, tuple) else (f"parameter {i}", p) for i, p in enumerate(parameters)]
-        self.parameters: dict[str, Parameter] = {name: p for name, p in pairs if p.requires_grad}
+        self.parameters: dict[str, Parameter] = {}
+        for name, p in pairs:
+            if p.requires_grad and self.parameters.setdefault(name, p) is not p:
+                raise ValueError(f"two parameters are named {name}: give the optimizer one model, or parameters alone")
         if not self.parameters:
             raise ValueError("the optimizer got no parameter that requires a gradient")
         if lr < 0 or weight_decay < 0:

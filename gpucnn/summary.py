@@ -26,8 +26,9 @@ def summarize(model: Module, input_shape: tuple[int, ...]) -> list[Row]:
     """Rows in the order in which the layers run; UsageError names the layer that cannot take its input."""
     rows: list[Row] = []
     layers = [(name, module) for name, module in model.named_modules() if not any(module.children())]
-    device = next((p.device for p in model.parameters()), CPU)
-    zeros = Tensor(np.zeros((1, *input_shape), np.float32), device=device)
+    first = next(model.parameters(), None)
+    device, dtype = (first.device, first.dtype) if first else (CPU, np.float32)
+    zeros = Tensor(np.zeros((1, *input_shape), dtype), device=device)
     modes = [(module, module.training) for module in model.modules()]
     try:
         for name, layer in layers:

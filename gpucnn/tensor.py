@@ -72,7 +72,7 @@ class Tensor:
         return y
 
     def to(self, device: Device) -> "Tensor":
-        """A copy of the values on `device`, outside the tape."""
+        """The values on `device`, outside the tape; on the device they are on already, the memory is shared."""
         return Tensor(self.data, device=device)
 
     def backward(self, gradient: Any = None) -> None:
@@ -145,7 +145,8 @@ def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     """Sum a gradient over the dimensions along which an operand of `shape` was broadcast."""
     if gradient.shape == shape:
         return gradient
-    gradient = gradient.sum(tuple(range(gradient.ndim - len(shape))))
+    if gradient.ndim > len(shape):
+        gradient = gradient.sum(tuple(range(gradient.ndim - len(shape))))
     stretched = tuple(i for i, size in enumerate(shape) if size == 1 and gradient.shape[i] != 1)
     return gradient.sum(stretched, keepdims=True) if stretched else gradient
 

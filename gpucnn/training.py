@@ -76,12 +76,14 @@ def fit(
     label_smoothing: float = 0.0,
     limit_batches: int | None = None,
     after_step: Callable[[Step], None] = lambda step: None,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Epoch]:
     """Train for `epochs`, changing `optimizer.lr` by `schedule` at every step; yields after each epoch.
 
     limit_batches: at most so many batches an epoch, to train and to test.
 
-    DivergedError as soon as a loss that is read is not finite. `after_step` may raise to stop between steps.
+    DivergedError as soon as a loss that is read is not finite, the one on the test images included.
+    `check` is called after every step and every test batch, and may raise to stop there.
     """
     device = train.device
     top_lr = optimizer.lr
@@ -107,15 +109,13 @@ def fit(
             if now - last_reading > _SECONDS_BETWEEN_READINGS or step + 1 == steps:
                 last_reading = now
                 loss_so_far, accuracy_so_far = meter.read()
-                if not math.isfinite(loss_so_far):
-                    raise DivergedError(
-                        f"the loss is {loss_so_far} in epoch {epoch + 1}, at step {step + 1} of {steps}",
-                        f"use a smaller learning rate: --lr {top_lr / 10:g}",
-                    )
+                _require_finite(loss_so_far, f"in epoch {epoch + 1}, at step {step + 1} of {steps}", top_lr)
             after_step(Step(epoch + 1, step + 1, steps, loss_so_far, accuracy_so_far))
+            check()
         device.synchronize()
         seconds = time.perf_counter() - started
-        test_loss, test_accuracy = evaluate(model, test, limit_batches)
+        test_loss, test_accuracy = evaluate(model, test, limit_batches, check)
+        _require_finite(test_loss, f"on the test images after epoch {epoch + 1}", top_lr)
         yield Epoch(
             epoch + 1,
             loss_so_far,
@@ -129,12 +129,23 @@ def fit(
     optimizer.lr = top_lr
 
 
-def evaluate(model: Module, batches: Batches, limit_batches: int | None = None) -> tuple[float, float]:
-    """(mean cross entropy, accuracy) over the images of `batches`, in evaluation mode."""
+def _require_finite(loss: float, where: str, lr: float) -> None:
+    if not math.isfinite(loss):
+        raise DivergedError(f"the loss is {loss} {where}", f"use a smaller learning rate: --lr {lr / 10:g}")
+
+
+def evaluate(
+    model: Module,
+    batches: Batches,
+    limit_batches: int | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[float, float]:
+    """(mean cross entropy, accuracy) over the images of `batches`, in evaluation mode; `check` as in fit."""
     model.eval()
     meter = Meter(batches.device)
     with no_grad():
         for batch in islice(batches.epoch(0), limit_batches):
             logits = model(Tensor(batch.x, device=batches.device))
             meter.add(F.cross_entropy(logits, batch.y).data, logits.data, batch.y)
+            check()
     return meter.read()

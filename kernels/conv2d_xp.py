@@ -5,8 +5,8 @@
 
 Each pass is one or a few matrix products with the matrix of windows: a row is one output pixel, its columns
 are the kh*kw*ci inputs under the window ("im2col", Chellapilla et al. 2006). Windows are cut channels last,
-because then the kw*ci values of a window row lie side by side in memory and are copied in one run; y and gy
-are matrices (co, n*oh*ow), whose rows of oh*ow pixels are copied to and from NCHW in one run each.
+because then the kw*ci values of a window row lie side by side in memory and are copied in one run. On the
+other side y, and gy for the weights, are matrices (co, n*oh*ow): their rows are NCHW's in runs of oh*ow pixels.
 """
 
 from .arrays import Array, Pair, namespace, out_size

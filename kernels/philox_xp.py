@@ -6,6 +6,7 @@ place, so there is no state to carry, and resume, ranks and devices agree by con
     key     = (seed & 0xffffffff, seed >> 32)
     counter = (element // 4, sample, epoch, use)      the draw of an element is word element % 4
     use     = what the draw is for: SHUFFLE, AUGMENT, ..., DROPOUT + the layer's place in its model
+              (and 65536 more for each further call of the layer in one step)
     sample  = the example's index in its data set, never its place in the batch
 
 Every use stays in integers (compare with a threshold, multiply and shift), so that no device rounds

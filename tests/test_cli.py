@@ -20,7 +20,7 @@ from PIL import Image
 
 import gpucnn.functional as F
 from gpucnn import CPU, Tensor
-from gpucnn.checkpoint import load_weights
+from gpucnn.checkpoint import load_weights, save_weights
 from gpucnn.cli import main
 from gpucnn.cli.run_folder import restore
 from gpucnn.data import load
@@ -102,10 +102,10 @@ def test_same_seed_same_bits_and_the_config_of_a_run_repeats_it():
 
 
 def test_the_next_command_works_when_pasted():
-    out = succeed(f"{TINY} --output-dir run")
+    out = succeed(f"{TINY} --output-dir 'my run'")
     for _ in range(3):  # train -> predict -> eval -> predict
         command = shlex.split(out.splitlines()[-1].removeprefix("next: "))
-        assert command[1:4] == ["-m", "gpucnn", "predict"] or command[-1] == "run"
+        assert command[1:4] == ["-m", "gpucnn", "predict"] or command[-1] == "my run"
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -223,6 +223,10 @@ def test_summary_and_doctor_and_verify():
         ("predict", 2, ["Missing argument 'RUN'"]),
         ("summary lenet --input-shape 3x32", 2, ["3x32' is no shape"]),
         ("summary lenet --input-shape 3x8x8", 2, ["32x32, these have 8x8"]),
+        ("summary lenet --input-shape 00x32x32", 2, ["no shape"]),
+        ("train --dataset digits --lr nan", 2, ["'nan' is not a finite number"]),
+        ("train --dataset digits --label-smoothing nan", 2, ["not a finite number"]),
+        ("train --dataset synthetic:99999999999999999999x3x32x32", 2, ["is not a size"]),
         ("data verify mnist", 4, ["no mnist", "--dataset digits"]),
     ],
 )
@@ -235,7 +239,14 @@ def test_bad_input(line, code, patterns):
     [
         ("epoch = 3", r"unknown key in c\.toml: 'epoch'\nhint: did you mean epochs"),
         ("epochs = [", "is no TOML"),
-        ("epochs = 'many'", "'many' is not a valid integer"),
+        ("epochs = 'many'", "epochs = 'many' in c.toml has the wrong type\nhint: give it a whole number"),
+        ("epochs = 2.7", "wrong type"),
+        ("epochs = true", "wrong type"),
+        ("epochs = 0", "0 is not in the range"),
+        ("lr = nan", "not a finite number"),
+        ("nesterov = 2", "true or false"),
+        ('augment = ["crop"]', "a text in quotes"),
+        ("config = 'c.toml'", "unknown key"),
     ],
 )
 def test_bad_config(text, pattern):
@@ -301,6 +312,50 @@ def test_a_signal_leaves_whole_weights(signum):
     _, meta = load_weights(Path("run/last.safetensors"))
     assert meta["epoch"] >= 2
     assert [path for path in Path("run").iterdir() if path.name.startswith(".")] == []
+    assert "test accuracy" in succeed("eval run")
+
+
+def test_divergence_in_the_last_step_is_seen_on_the_test_images():
+    code, out, err = gpucnn(f"{TINY} --lr 1e30 --limit-batches 1 --output-dir run --json")
+    assert code == 5
+    assert out == ""
+    assert "on the test images after epoch 1" in err
+    assert load_weights(Path("run/last.safetensors"))[1]["epoch"] == 0
+
+
+def test_overwrite_leaves_no_samples_of_the_old_run():
+    succeed(f"{TINY} --output-dir run")
+    Path("run/samples/old.png").touch()
+    succeed(f"{TINY} --output-dir run --overwrite")
+    assert len(list(Path("run/samples").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "none"},
+        {"model": ["lenet"]},
+        {"classes": ["a", "b"]},
+        {"input_shape": [1, 8]},
+        {"mean": [1.0, 2.0]},
+        {"std": [0.0]},
+        {"epoch": None, "white": ...},
+    ],
+)
+def test_weights_with_a_strange_description(change):
+    succeed(f"{TINY} --output-dir run")
+    state, meta = load_weights(Path("run/last.safetensors"))
+    changed = {key: value for key, value in (meta | change).items() if value is not ...}
+    save_weights(Path("run/last.safetensors"), state, changed)
+    fail("eval run", 4, r"run/last.safetensors holds no model of this gpucnn")
+
+
+def test_eval_finds_the_data_where_training_did():
+    for name in ("a b", "c"):
+        Path("my pictures", name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (32, 32)).save(f"my pictures/{name}/{i}.png")
+    succeed("train --model linear --dataset folder --data-path 'my pictures' --epochs 1 --output-dir run")
     assert "test accuracy" in succeed("eval run")
 
 

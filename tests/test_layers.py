@@ -287,3 +287,45 @@ def ones(*shape, dtype=np.float32):
 def test_what_a_layer_cannot_take(run, error, text):
     with pytest.raises(error, match=text or None):
         run()
+
+
+def test_a_layer_used_twice_in_a_step_draws_twice():
+    layer, x = g.Dropout(0.5), g.Tensor(np.ones((4, 100), np.float32))
+    layer.place = F.Place(0, 16, 0, np.arange(4))
+    once, again = layer(x).data, layer(x).data
+    assert not np.array_equal(once, again)
+    layer.place = F.Place(0, 16, 0, np.arange(4))
+    np.testing.assert_array_equal(layer(x).data, once)
+
+
+def test_modules_that_would_be_lost_are_errors():
+    with pytest.raises(TypeError, match="argument 1 is"):
+        g.Sequential(g.Linear(3, 2), g.ReLU)
+
+    class Hidden(g.Module):
+        def __init__(self):
+            self.layers = [g.Linear(2, 2)]
+
+    with pytest.raises(TypeError, match=r"Hidden\.layers hides modules"):
+        list(Hidden().parameters())
+
+
+def test_a_tied_layer_is_listed_once():
+    layer = g.Linear(2, 2)
+    assert len(list(g.Sequential(layer, layer).modules())) == 2
+
+
+def test_a_parameter_does_not_change_the_array_it_was_made_from():
+    values = np.ones(3, np.float32)
+    g.Parameter(values).data += 1
+    assert values.tolist() == [1, 1, 1]
+
+
+def test_pooling_names_a_wrong_shape():
+    with pytest.raises(ValueError, match=r"pooling takes x \(n, c, h, w\), got \(3, 4, 4\)"):
+        g.MaxPool2d(2)(g.Tensor(np.ones((3, 4, 4), np.float32)))
+
+
+def test_an_empty_batch_passes_through_a_model():
+    model = g.Sequential(g.Conv2d(1, 2, 3), g.ReLU(), g.MaxPool2d(2), g.Flatten(), g.Linear(18, 5))
+    assert model(g.Tensor(np.ones((0, 1, 8, 8), np.float32))).shape == (0, 5)

@@ -279,3 +279,13 @@ def test_schedule_against_torch(schedule, make, steps):
 def test_schedule_errors(make):
     with pytest.raises(ValueError, match="must be"):
         make()
+
+
+def test_two_parameters_of_one_name_are_an_error_and_one_given_twice_is_updated_once():
+    one, two = g.Parameter(np.ones(1)), g.Parameter(np.ones(1))
+    with pytest.raises(ValueError, match="two parameters are named w"):
+        SGD([("w", one), ("w", two)], 0.1)
+    optimizer = SGD([("w", one), ("w", one)], 0.1)
+    one.grad = np.ones(1)
+    optimizer.step()
+    assert one.data == pytest.approx(0.9)

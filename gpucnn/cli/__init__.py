@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
+import numpy as np
 
 from .. import __version__
 from ..errors import GpucnnError
@@ -27,7 +28,9 @@ class Commands(click.Group):
         words = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in words
         try:
-            code = super().main([w for w in words if w != "--debug"], prog_name or program(), standalone_mode=False)
+            words = [word for word in words if word != "--debug"]
+            with np.errstate(all="ignore"):  # numbers that are not finite are looked for, and said in words
+                code = super().main(words, prog_name or program(), standalone_mode=False, obj=words)
             sys.exit(code if isinstance(code, int) else 0)
         except click.exceptions.NoArgsIsHelpError as no_command:
             click.echo(no_command.format_message())
@@ -53,7 +56,7 @@ def _explain(error: Exception) -> tuple[str, str, int]:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'system'}: {error.strerror}", "choose another path, or mend this one", 1
     if isinstance(error, MemoryError):
-        return f"out of memory ({error})", "use a smaller --batch-size", 1
+        return f"out of memory ({error})", "use smaller batches, a smaller model or less data", 1
     return f"{type(error).__name__}: {error}", "this is a bug: run again with --debug and report the traceback", 1
 
 

@@ -21,11 +21,34 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path} is no TOML: {error}", "one `flag = value` a line, e.g. epochs = 5") from None
-    known = {p.name: p for p in context.command.params if p.name and p is not parameter}
-    defaults: dict[str, Any] = {}
+    flags = {
+        word.lstrip("-"): p
+        for p in context.command.params
+        for word in p.opts
+        if word[:2] == "--" and p is not parameter
+    }
     for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise nearest(f"key in {path}:", key, known)
-        defaults[name] = value
-    context.default_map = {**(context.default_map or {}), **defaults}
+        word = key.replace("_", "-")
+        if word not in flags:
+            raise nearest(f"key in {path}:", key, flags)
+        wanted = _type_of(flags[word])
+        if type(value) not in wanted:
+            raise UsageError(f"{key} = {value!r} in {path} has the wrong type", f"give it {_NAMES[wanted]}")
+        context.default_map = {**(context.default_map or {}), str(flags[word].name): value}
+
+
+_NAMES: dict[tuple[type, ...], str] = {
+    (bool,): "true or false",
+    (int,): "a whole number",
+    (int, float): "a number",
+    (str,): "a text in quotes",
+}
+
+
+def _type_of(flag: Any) -> tuple[type, ...]:
+    """The TOML types that a flag takes."""
+    if flag.is_flag:
+        return (bool,)
+    if isinstance(flag.type, click.IntRange):
+        return (int,)
+    return (int, float) if isinstance(flag.type, click.FloatRange) else (str,)

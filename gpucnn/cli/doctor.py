@@ -3,6 +3,7 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -53,7 +54,10 @@ def _examine() -> list[Finding]:
     fault = probe_cuda()
     findings.append(Finding("gpu", str(fault), fault.hint) if fault else Finding("gpu", "runs kernels"))
     folder = os.environ.get("GPUCNN_DATA_DIR")
-    findings.append(Finding("GPUCNN_DATA_DIR", folder or "not set"))
+    missing = folder and not Path(folder).is_dir()
+    findings.append(
+        Finding("GPUCNN_DATA_DIR", folder or "not set", "it is no folder: set it to one" if missing else "")
+    )
     cache = cache_folder()
     findings.append(Finding("data cache", f"{cache}{'' if cache.is_dir() else ' (empty)'}"))
     return findings

@@ -34,7 +34,7 @@ def eval_(
     where, why = parse_device(device, kernels)
     model, meta = restore(run, where)
     if context.get_parameter_source("dataset") is click.core.ParameterSource.DEFAULT:
-        dataset = meta["dataset"]
+        dataset, data_path = meta["dataset"], data_path or meta["data_path"]
     size = tuple(meta["input_shape"][1:])
     data = load(dataset, data_path, download, size).fit(size)
     for what, known, given in (

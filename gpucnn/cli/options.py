@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,17 @@ from typing import Any
 import click
 
 Decorator = Callable[[Any], Any]
+
+
+class Finite(click.FloatRange):
+    """A range of numbers without nan, which no comparison excludes, and without inf."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
 
 json_option: Decorator = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object as the last line of stdout; other lines go to stderr."

@@ -1,6 +1,7 @@
 """What the commands say: lines for people, JSON for programs, and the next command to type."""
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -21,20 +22,24 @@ class Output:
     def result(self, values: dict[str, Any]) -> None:
         """The one JSON object of --json; nothing without it."""
         if self.as_json:
-            click.echo(json.dumps(values))
+            click.echo(json.dumps(values, allow_nan=False))
 
     def next(self, *words: Any) -> None:
         """The next command to type, ready to paste."""
-        self.say("next: " + " ".join([program(), *map(str, words)]))
+        self.say(f"next: {program()} {shlex.join(map(str, words))}")
 
 
 def program() -> str:
     """How to call this program again: `gpucnn` where the shell finds it, else the path it was called by."""
     called = Path(sys.argv[0])
     if called.name != "gpucnn":
-        return f"{short(Path(sys.executable))} -m gpucnn"
+        return f"{shlex.quote(short(Path(sys.executable)))} -m gpucnn"
     found = shutil.which("gpucnn")
-    return "gpucnn" if found and Path(found).samefile(called) and not _is_below_here(called) else short(called)
+    return (
+        "gpucnn"
+        if found and Path(found).samefile(called) and not _is_below_here(called)
+        else shlex.quote(short(called))
+    )
 
 
 def short(path: Path) -> str:

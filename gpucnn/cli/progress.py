@@ -1,6 +1,6 @@
 """Progress of training: a bar on a terminal; elsewhere nothing but the line an epoch."""
 
-import sys
+import math
 from typing import Any
 
 from ..training import Epoch, Step
@@ -20,7 +20,7 @@ class Progress:
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.1%}"),
+            TextColumn("{task.fields[means]}"),
             TextColumn("{task.fields[rate]:,.0f} images/s"),
             TimeRemainingColumn(),
             console=self.console,
@@ -40,15 +40,14 @@ class Progress:
         if self.bar.disable:
             return
         if self.task is None:
-            fields: dict[str, Any] = {"epochs": self.epochs, "epoch": 1, "loss": 0.0, "accuracy": 0.0, "rate": 0.0}
+            fields: dict[str, Any] = {"epochs": self.epochs, "epoch": 1, "means": "", "rate": 0.0}
             self.task = self.bar.add_task("train", total=self.epochs * now.steps, **fields)
         speed = self.bar.tasks[0].speed or 0.0
         self.bar.update(
             self.task,
             completed=(now.epoch - 1) * now.steps + now.step,
             epoch=now.epoch,
-            loss=now.loss,
-            accuracy=now.accuracy,
+            means="" if math.isnan(now.loss) else f"loss {now.loss:.4f}  accuracy {now.accuracy:.1%}",
             rate=speed * self.batch_size,
         )
 
@@ -59,4 +58,3 @@ class Progress:
             f"test loss {done.test_loss:.4f}  accuracy {done.test_accuracy:6.2%}  "
             f"{done.images_per_second:,.0f} images/s  {done.seconds:.1f} s"
         )
-        sys.stdout.flush()

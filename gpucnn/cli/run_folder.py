@@ -3,6 +3,7 @@
 import csv
 import json
 import platform
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,11 +19,12 @@ from PIL import Image
 from ..backend import Device
 from ..checkpoint import load_weights, save_weights, write_atomic
 from ..data import Dataset
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..models import Model, model_class
 from ..training import Epoch
 
 WEIGHTS = "last.safetensors"
+META = ("model", "input_shape", "image_size", "white", "classes", "mean", "std", "dataset", "data_path", "epoch")
 
 
 class RunFolder:
@@ -52,6 +54,8 @@ class RunFolder:
             raise UsageError(
                 f"cannot write to {path}: {error.strerror}", "choose another folder: --output-dir DIR"
             ) from None
+        (path / "curves.png").unlink(missing_ok=True)
+        shutil.rmtree(path / "samples", ignore_errors=True)
         return cls(path)
 
     def describe(self, config: Mapping[str, Any], device: Device) -> None:
@@ -100,9 +104,18 @@ class RunFolder:
 
 def restore(run: Path, device: Device) -> tuple[Model, dict[str, Any]]:
     """The trained model of a run folder or weights file, in evaluation mode, and its meta data."""
-    state, meta = load_weights(run / WEIGHTS if run.is_dir() else run)
-    model = model_class(meta["model"])(tuple(meta["input_shape"]), len(meta["classes"]))
-    model.load_state_dict(state)
+    path = run / WEIGHTS if run.is_dir() else run
+    state, meta = load_weights(path)
+    try:
+        channels, height, width = meta["input_shape"]
+        model = model_class(meta["model"])((channels, height, width), len(meta["classes"]))
+        model.load_state_dict(state)
+        if set(META) - set(meta) or {len(meta["mean"]), len(meta["std"])} != {channels} or not all(meta["std"]):
+            raise ValueError("its description is not whole")
+    except (UsageError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} holds no model of this gpucnn ({error})", "train again, or take another file"
+        ) from None
     return model.to(device).eval(), meta  # type: ignore[return-value]
 
 

@@ -4,6 +4,8 @@ import signal
 from types import FrameType
 from typing import Any
 
+import click
+
 
 class Stopped(Exception):
     """Ctrl-C or SIGTERM came, and the step that was running is done."""
@@ -27,9 +29,11 @@ class StopBetweenSteps:
 
     def _mark(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
+        click.echo("stopping after this step; once more to stop at once", err=True)
         for each, handler in self.before.items():
             signal.signal(each, handler)
 
     def check(self) -> None:
+        """Stopped, where a signal came."""
         if self.signum:
             raise Stopped(self.signum)

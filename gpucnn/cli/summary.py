@@ -46,12 +46,13 @@ def summary(model: str | None, input_shape: str | None, num_classes: int, as_jso
         {"name": r.name, "layer": r.layer, "output_shape": r.output_shape, "parameters": r.parameters} for r in rows
     ]
     output.result({"model": model, "input_shape": shape, "parameters": total, "layers": layers})
-    output.next("train", "--model", model)
+    data = "tinydigits" if kind.image_size == (8, 8) else "mnist" if kind.channels == 1 else "cifar10"
+    output.next("train", "--model", model, "--dataset", data)
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:
     match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
-    if not match or "0" in match.groups():
+    if not match or 0 in map(int, match.groups()):
         raise UsageError(f"--input-shape {text!r} is no shape", "channels x height x width, e.g. --input-shape 3x32x32")
     channels, height, width = map(int, match.groups())
     return channels, height, width

@@ -12,14 +12,14 @@ from ..data import Batches, load
 from ..errors import DivergedError
 from ..models import model_class
 from ..summary import summarize
-from ..training import Epoch, Step, fit
+from ..training import Epoch, fit
 from .config import read_config
 from .curves import draw_curves
-from .options import data_options, device_options, json_option
+from .options import Finite, data_options, device_options, json_option
 from .output import Output, short
 from .progress import Progress
 from .recipe import make_optimizer, make_schedule, with_recipe
-from .run_folder import RunFolder
+from .run_folder import WEIGHTS, RunFolder
 from .stop import StopBetweenSteps, Stopped
 
 NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no part of what it is
@@ -34,21 +34,19 @@ NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no 
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("-b", "--batch-size", type=click.IntRange(1), default=128, show_default=True)
 @click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), default="sgd", show_default=True)
-@click.option(
-    "--lr", type=click.FloatRange(0, min_open=True), default=0.05, show_default=True, help="Top learning rate."
-)
-@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, show_default=True, help="Of SGD.")
+@click.option("--lr", type=Finite(0, min_open=True), default=0.05, show_default=True, help="Top learning rate.")
+@click.option("--momentum", type=Finite(0, 1, max_open=True), default=0.9, show_default=True, help="Of SGD.")
 @click.option("--nesterov/--no-nesterov", default=False, help="Nesterov's momentum in SGD.")
-@click.option("--wd", "--weight-decay", "weight_decay", type=click.FloatRange(0), default=5e-4, show_default=True)
+@click.option("--wd", "--weight-decay", "weight_decay", type=Finite(0), default=5e-4, show_default=True)
 @click.option("--lr-scheduler", type=click.Choice(["one-cycle", "cosine", "step", "constant"]),
               default="one-cycle", show_default=True,
               help="one-cycle: in 20 % of the steps from lr/10 to lr, then down to lr/1000.")  # fmt: skip
 @click.option("--lr-step-size", type=click.IntRange(1), default=30, show_default=True, help="Epochs a step, for step.")
-@click.option("--lr-gamma", type=click.FloatRange(0), default=0.1, show_default=True, help="Factor a step, for step.")
+@click.option("--lr-gamma", type=Finite(0), default=0.1, show_default=True, help="Factor a step, for step.")
 @click.option(
     "--lr-warmup-epochs", type=click.IntRange(0), default=0, show_default=True, help="Linear, before the rest."
 )
-@click.option("--label-smoothing", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option("--label-smoothing", type=Finite(0, 1), default=0.0, show_default=True)
 @click.option("--augment", default=None, metavar="NAMES",
               help="Of crop,flip,cutout; or none.  [default: crop,flip on cifar10, crop on digits]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
@@ -68,6 +66,7 @@ def train(context: click.Context, **flags: Any) -> None:
     run = Run(flags, output)
     if flags["dry_run"]:
         run.dry()
+        output.next(*[word for word in context.find_root().obj if word != "--dry-run"])
     else:
         run.train()
 
@@ -116,7 +115,8 @@ class Run:
             + (same.pop() if len(same) == 1 else ",".join(f"{op}={impl}" for op, impl in kernels.items()))
         )
 
-    def epochs(self, epochs: int, limit_batches: int | None, after_step: Any) -> Iterator[Epoch]:
+    def epochs(self, epochs: int, limit_batches: int | None, **callbacks: Any) -> Iterator[Epoch]:
+        """Train, with the flags' settings."""
         return fit(
             self.model,
             self.optimizer,
@@ -127,47 +127,42 @@ class Run:
             seed=self.flags["seed"],
             label_smoothing=self.flags["label_smoothing"],
             limit_batches=limit_batches,
-            after_step=after_step,
+            **callbacks,
         )
 
     def dry(self) -> None:
         """One step and one test batch."""
-        (epoch,) = self.epochs(1, 1, lambda step: None)
+        (epoch,) = self.epochs(1, 1)
         self.output.say(f"dry run: one step gave a loss of {epoch.train_loss:.4f}; nothing was written")
         self.output.result(self._result(epoch, None))
-        self.output.next("train", "--model", self.flags["model"], "--dataset", self.flags["dataset"])
 
     def train(self) -> None:
         """Train, save after every epoch, draw the curves, and say what came out."""
         folder = RunFolder.create(self.flags["output_dir"], self.flags["model"], self.flags["overwrite"])
         folder.describe({name: v for name, v in self.flags.items() if name not in NOT_OF_A_RUN}, self.device)
         folder.save(self.model, self._meta(0))
+        samples = folder.add_samples(self.raw_data)
         done: list[Epoch] = []
         try:
             with (
-                np.errstate(over="ignore", invalid="ignore", divide="ignore"),  # fit says it better
                 StopBetweenSteps() as stop,
                 Progress(self.flags["epochs"], self.flags["batch_size"], self.output.as_json) as progress,
             ):
-
-                def after_step(step: Step) -> None:
-                    progress.step(step)
-                    stop.check()
-
-                for epoch in self.epochs(self.flags["epochs"], self.flags["limit_batches"], after_step):
-                    progress.epoch(epoch)
+                epochs, limit = self.flags["epochs"], self.flags["limit_batches"]
+                for epoch in self.epochs(epochs, limit, after_step=progress.step, check=stop.check):
                     folder.add_metrics(epoch)
                     folder.save(self.model, self._meta(epoch.epoch))
                     done.append(epoch)
+                    progress.epoch(epoch)
         except Stopped as stopped:
-            weights = folder.save(self.model, self._meta(len(done)))
-            self.output.say(f"stopped in epoch {len(done) + 1}; the weights are in {short(weights)}")
+            if all(np.isfinite(array).all() for array in self.model.state_dict().values()):
+                folder.save(self.model, self._meta(len(done)))
+            self.output.say(f"stopped in epoch {len(done) + 1}; the weights are in {short(folder.path / WEIGHTS)}")
             self.output.next("eval", short(folder.path))
             raise SystemExit(stopped.exit_code) from None
         except DivergedError as error:
             error.hint += f"; the last good weights, after epoch {len(done)}, are in {short(folder.path)}"
             raise
-        samples = folder.add_samples(self.raw_data)
         curves = draw_curves(folder.path, done)
         last = done[-1]
         self.output.say(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}, by the last weights")
@@ -187,7 +182,8 @@ class Run:
             "classes": self.data.classes,
             "mean": self.data.mean,
             "std": self.data.std,
-            "dataset": self.flags["dataset"],
+            "dataset": self.data.name,
+            "data_path": str(Path(self.flags["data_path"]).absolute()) if self.flags["data_path"] else None,
             "seed": self.flags["seed"],
             "epoch": epoch,
         }

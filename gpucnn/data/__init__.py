@@ -88,12 +88,12 @@ def entry(name: str) -> Entry:
 
 def fetch(name: str) -> list[Path]:
     """The official files of `name` in the cache folder, downloaded where they are not there; [] if it has none."""
-    origin = entry(name).origin
+    origin = entry(name.partition(":")[0]).origin
     return files.fetch(origin) if origin else []
 
 
 def verify(name: str, path: str | Path | None = None) -> Iterator[tuple[Path, bool]]:
     """The official files of `name`, found as `load` finds them, and whether each has the official hash."""
-    origin = entry(name).origin
+    origin = entry(name.partition(":")[0]).origin
     if origin:
         yield from files.verify(origin, files.locate(origin, path, download=False))

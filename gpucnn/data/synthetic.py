@@ -1,5 +1,7 @@
 """Random pictures of any size, for measuring speed: there is nothing in them to learn."""
 
+import math
+
 import numpy as np
 
 from ..backend import CPU
@@ -17,7 +19,7 @@ def load(shape: str = "") -> Dataset:
     """
     shape = shape or "2048x3x32x32"
     sizes = [int(part) for part in shape.split("x") if part.isascii() and part.isdecimal()]
-    if len(sizes) != 4 or shape.count("x") != 3 or min(sizes) < 1:
+    if len(sizes) != 4 or shape.count("x") != 3 or min(sizes) < 1 or math.prod(sizes) > 1 << 36:
         raise UsageError(f"synthetic:{shape} is not a size", "write it as synthetic:2048x3x32x32 (images, c, h, w)")
     n, c, h, w = sizes
     x, y = _draw(n + max(1, n // 4), (c, h, w))

@@ -1,4 +1,4 @@
-"""Arithmetic by name; the Functions are those of the operators, in autograd.py."""
+"""Arithmetic by name; the Functions are those of the operators, in tensor.py."""
 
 from typing import Any
 

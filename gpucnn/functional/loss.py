@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..autograd import Function
-from ..backend import Array, to_host
+from ..backend import Array, on_host
 from ..tensor import Tensor
 from .activation import log_softmax_of
 
@@ -41,7 +41,7 @@ def cross_entropy(logits: Tensor, target: Any, *, label_smoothing: float = 0.0) 
         raise ValueError(f"cross_entropy takes (n, classes) and (n,), got {logits.shape} and {labels.shape}")
     if labels.dtype.kind not in "iu":
         raise ValueError(f"labels must be integers, got {labels.dtype}")
-    if to_host(labels) is labels and (labels.min() < 0 or labels.max() >= logits.shape[1]):
+    if on_host(labels) and labels.size and (labels.min() < 0 or labels.max() >= logits.shape[1]):
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, but there are {logits.shape[1]} classes")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")

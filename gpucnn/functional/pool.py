@@ -55,23 +55,29 @@ def pool_window(kernel_size: Any, stride: Any, padding: Any) -> tuple:
     return size, step, around
 
 
+def _images(x: Tensor) -> Tensor:
+    if x.ndim != 4:
+        raise ValueError(f"pooling takes x (n, c, h, w), got {x.shape}")
+    return x
+
+
 def max_pool2d(x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Tensor:
     """x (n, c, h, w) -> (n, c, oh, ow): the largest value of each window; padding is minus infinity.
 
     Ties send their gradient to the first element of the window in row-major order.
     """
     size, stride, padding = pool_window(kernel_size, stride, padding)
-    return MaxPool2d.apply(x, size=size, stride=stride, padding=padding)
+    return MaxPool2d.apply(_images(x), size=size, stride=stride, padding=padding)
 
 
 def avg_pool2d(x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Tensor:
     """x (n, c, h, w) -> (n, c, oh, ow): the mean of each window; padding is zero and counts in the divisor."""
     size, stride, padding = pool_window(kernel_size, stride, padding)
-    return AvgPool2d.apply(x, size=size, stride=stride, padding=padding)
+    return AvgPool2d.apply(_images(x), size=size, stride=stride, padding=padding)
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: Any = 1) -> Tensor:
     """x (n, c, h, w) -> (n, c, 1, 1): the mean of each channel; 1 is the only output size there is."""
     if pair("output_size", output_size, 1) != (1, 1):
         raise ValueError(f"adaptive_avg_pool2d has only output_size 1, got {output_size!r}")
-    return GlobalAvgPool2d.apply(x)
+    return GlobalAvgPool2d.apply(_images(x))

@@ -1,5 +1,6 @@
 """Shapes: flatten, reshape, cat, pad, and the int-or-pair arguments of everything two-dimensional."""
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -33,7 +34,7 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Merge the dimensions start_dim .. end_dim into one."""
     start, end = range(x.ndim)[start_dim], range(x.ndim)[end_dim]
-    return x.reshape(*x.shape[:start], -1, *x.shape[end + 1 :])
+    return x.reshape(*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
 
 
 class Cat(Function):
