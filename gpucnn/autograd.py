@@ -11,6 +11,7 @@ used its result.
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 from .backend import Array, Device
@@ -112,4 +113,4 @@ def _recorded_before(last: Function) -> list[Function]:
             if x.function is not None and id(x.function) not in found:
                 found[id(x.function)] = x.function
                 waiting.append(x.function)
-    return sorted(found.values(), key=lambda function: -function.number)
+    return sorted(found.values(), key=attrgetter("number"), reverse=True)
