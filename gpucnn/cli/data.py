@@ -22,9 +22,10 @@ def data() -> None:
 @json_option
 def fetch(name: str, as_json: bool) -> None:
     """Download the data set NAME into the cache folder, unless it is there already."""
+    output = Output(as_json)
     for file in data_sets.fetch(name):
-        click.echo(f"{file}: here, with the official checksum", err=as_json)
-    _report(name, None, Output(as_json))
+        output.say(f"{file}: here, with the official checksum")
+    _report(name, None, output)
 
 
 @data.command()

@@ -44,7 +44,7 @@ def eval_(
         if known != given:
             message = f"{meta['model']} in {run} was trained for {known} {what}, {data.name} has {given}"
             raise UsageError(message, f"evaluate it on {meta['dataset']}")
-    batches = Batches(data.test_x, data.test_y, 500, device=where, mean=tuple(meta["mean"]), std=tuple(meta["std"]))
+    batches = Batches(data.test_x, data.test_y, 500, device=where, mean=meta["mean"], std=meta["std"])
     loss, accuracy = evaluate(model, batches)
     output.say(f"{meta['model']} after epoch {meta['epoch']} on {data.name}, {where} ({why})")
     output.say(f"test accuracy {accuracy:.2%}, loss {loss:.4f}, over {len(data.test_x):,} images")

@@ -8,7 +8,7 @@ import numpy as np
 from .. import functional as F
 from ..autograd import no_grad
 from ..backend import parse_device
-from ..data import fit_images, read_image
+from ..data import Batches, fit_images, read_image
 from ..tensor import Tensor
 from .options import device_options, json_option
 from .output import Output, short
@@ -32,10 +32,10 @@ def predict(run: Path, images: tuple[Path, ...], top: int, device: str, kernels:
     channels, *size = meta["input_shape"]
     pixels = np.stack([read_image(path, channels, tuple(meta["image_size"]), meta["white"]) for path in images])
     pixels, _ = fit_images(pixels, tuple(size), meta["dataset"])
-    per_channel = (1, channels, 1, 1)
-    mean, std = (np.reshape(meta[name], per_channel) for name in ("mean", "std"))
+    no_labels = np.zeros(len(pixels), np.int64)
+    (batch,) = Batches(pixels, no_labels, len(pixels), device=where, mean=meta["mean"], std=meta["std"]).epoch(0)
     with no_grad():
-        logits = model(Tensor(((pixels - mean) / std).astype(np.float32), device=where))
+        logits = model(Tensor(batch.x, device=where))
         probabilities = F.softmax(logits).numpy()
     results = []
     for path, p in zip(images, probabilities, strict=True):

@@ -84,11 +84,9 @@ class RunFolder:
                 writer.writeheader()
             writer.writerow(values)
 
-    def save(self, model: Model, meta: Mapping[str, Any]) -> Path:
+    def save(self, model: Model, meta: Mapping[str, Any]) -> None:
         """Write the weights; `meta` says how to build the model again and feed it."""
-        path = self.path / WEIGHTS
-        save_weights(path, model.state_dict(), meta)
-        return path
+        save_weights(self.path / WEIGHTS, model.state_dict(), meta)
 
     def add_samples(self, data: Dataset, count: int = 4) -> list[Path]:
         """Write the first test images as PNG files, to try `predict` with."""

@@ -99,9 +99,9 @@ class Run:
             **images,
         )
         self.test_batches = Batches(self.data.test_x, self.data.test_y, 500, **images)
-        self.steps = min(len(self.train_batches), flags["limit_batches"] or len(self.train_batches))
+        steps = min(len(self.train_batches), flags["limit_batches"] or len(self.train_batches))
         self.optimizer = make_optimizer(self.model, flags)
-        self.schedule = make_schedule(flags, self.steps)
+        self.schedule = make_schedule(flags, steps)
         self._introduce(why)
 
     def _introduce(self, why: str) -> None:
