@@ -19,8 +19,12 @@ class Optimizer:
     def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float) -> None:
         pairs = [p if isinstance(p, tuple) else (f"parameter {i}", p) for i, p in enumerate(parameters)]
         self.parameters: dict[str, Parameter] = {}
+        seen = set()  # a parameter given twice is updated once, under its first name
         for name, p in pairs:
-            if p.requires_grad and self.parameters.setdefault(name, p) is not p:
+            if not p.requires_grad or id(p) in seen:
+                continue
+            seen.add(id(p))
+            if self.parameters.setdefault(name, p) is not p:
                 raise ValueError(f"two parameters are named {name}: give the optimizer one model, or parameters alone")
         if not self.parameters:
             raise ValueError("the optimizer got no parameter that requires a gradient")

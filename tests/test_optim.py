@@ -285,7 +285,7 @@ def test_two_parameters_of_one_name_are_an_error_and_one_given_twice_is_updated_
     one, two = g.Parameter(np.ones(1)), g.Parameter(np.ones(1))
     with pytest.raises(ValueError, match="two parameters are named w"):
         SGD([("w", one), ("w", two)], 0.1)
-    optimizer = SGD([("w", one), ("w", one)], 0.1)
-    one.grad = np.ones(1)
-    optimizer.step()
-    assert one.data == pytest.approx(0.9)
+    for twice in ([("w", one), ("w", one)], [one, one], [("w", one), ("v", one)]):
+        one.data, one.grad = np.ones(1), np.ones(1)
+        SGD(twice, 0.1).step()
+        assert one.data == pytest.approx(0.9)
