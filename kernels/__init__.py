@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["implementations", "load", "ops"]
+__all__ = ["implementations", "load", "ops", "source"]
 
 _IMPLEMENTATIONS = ("xp", "cpu", "numba", "raw")
 
@@ -39,3 +39,12 @@ def load(op: str, impl: str) -> ModuleType:
     if impl not in implementations(op):
         raise ValueError(f"{op} has no implementation {impl!r}; it has {', '.join(implementations(op))}")
     return import_module(f"{__name__}.{op}_{impl}")
+
+
+def source(op: str, path: Path | None = None) -> str:
+    """The CUDA C text of `<op>.cu`, or of `path`, behind common.cuh: one text, because CuPy's cache of binaries
+    does not look into included files. Compilers and simulators name the lines of the files themselves.
+    """
+    folder = Path(__file__).parent
+    files = folder / "common.cuh", path or folder / f"{op}.cu"
+    return "".join(f'#line 1 "{file.name}"\n{file.read_text()}\n' for file in files)
