@@ -185,10 +185,7 @@ class NumbaKernel:
         self.function = function
         self.name = function.__name__
         types = inspect.get_annotations(function)
-        self.parameters = tuple(
-            Parameter(name, np.dtype(kind.removesuffix("[::1]")), kind.endswith("[::1]"))
-            for name, kind in types.items()
-        )
+        self.parameters = tuple(_numba_parameter(name, kind) for name, kind in types.items())
         self.signature = f"void({', '.join(types.values())})"
 
     def launch(self, grid: Grid, block: Grid, arguments: Sequence, shared_mem: int = 0) -> None:
@@ -219,6 +216,11 @@ class NumbaKernel:
         from numba import cuda
 
         return cuda.jit(self.signature)(self.function)
+
+
+def _numba_parameter(name: str, kind: str) -> Parameter:
+    dtype = np.dtype(kind.removesuffix("[::1]"))
+    return Parameter(name, dtype, kind.endswith("[::1]"), align=dtype.itemsize)
 
 
 def numba_kernel(function: Callable) -> NumbaKernel:

@@ -1,0 +1,268 @@
+"""What every implementation of an op is tried on: a table of shapes, and as many drawn ones as wanted.
+
+A Case is one call of one function of an op, with float64 arguments that float32 holds exactly, and with how far
+rounding may take each of its results from the reference in float64.
+"""
+
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import load
+from .arrays import Pair, out_size
+
+ONE, NONE = (1, 1), (0, 0)
+
+
+class Case(NamedTuple):
+    """`getattr(module, function)(*arguments)`; the error of result i is at most `tolerances[i]`."""
+
+    op: str
+    function: str
+    arguments: tuple
+    tolerances: tuple[float, ...]
+    shape: str  # what was drawn, for messages
+
+    def expected(self) -> tuple[np.ndarray, ...]:
+        """The results of the reference in float64."""
+        results = getattr(load(self.op, "xp"), self.function)(*self.arguments)
+        return results if isinstance(results, tuple) else (results,)
+
+    def __str__(self) -> str:
+        return f"{self.op}.{self.function} {self.shape}"
+
+
+def tolerance(terms: int, size: float, dtype: Any = np.float32) -> float:
+    """How far a sum of `terms` numbers of at most `size`, in `dtype`, may lie from the exact one.
+
+    It is off by at most eps * terms * (terms * size); errors of either sign cancel, which leaves one factor of
+    terms. 8 more are for the few operations around the sum.
+    """
+    return 2 * float(np.finfo(dtype).eps) * (terms + 8) * size
+
+
+def table(op: str) -> list[Case]:
+    """The cases of the shape table of `op`. ValueError where there is none."""
+    if op not in _OPS:
+        raise ValueError(f"no shapes for the op {op!r}; there are {', '.join(_OPS)}")
+    build, shapes, _ = _OPS[op]
+    return [case for number, shape in enumerate(shapes) for case in build(np.random.default_rng(number), *shape)]
+
+
+def draws(op: str, count: int, seed: int = 0) -> Iterator[Case]:
+    """The cases of `count` drawn shapes; the same ones for a seed."""
+    build, _, draw = _OPS[op]
+    for number in range(count):
+        rng = np.random.default_rng((seed, number))
+        yield from build(rng, *draw(rng))
+
+
+def ops() -> tuple[str, ...]:
+    """The ops that have cases."""
+    return tuple(_OPS)
+
+
+def _spread(rng: np.random.Generator, shape: tuple) -> np.ndarray:
+    """Different values in -1 .. 1, in random order, so that no maximum is a tie; float32 holds each exactly."""
+    count = prod(shape)
+    return (rng.permutation(count) * 2 - (count - 1)).reshape(shape).astype(np.float64) / 2 ** max(
+        count, 2
+    ).bit_length()
+
+
+def _conv2d(
+    rng: Any, n: int, ci: int, h: int, w_: int, co: int, kernel: Pair, stride: Pair, padding: Pair, bias: bool
+) -> list[Case]:
+    x, w, b = (_spread(rng, shape) for shape in ((n, ci, h, w_), (co, ci, *kernel), (co,)))
+    oh, ow = out_size((h, w_), kernel, stride, padding)
+    gy = _spread(rng, (n, co, oh, ow))
+    shape = f"x {x.shape} w {w.shape} stride {stride} padding {padding}{'' if bias else ' no bias'}"
+    pixels, window = n * oh * ow, prod(kernel)
+    return [
+        Case("conv2d", "forward", (x, w, b if bias else None, stride, padding), (tolerance(ci * window, 1),), shape),
+        Case("conv2d", "backward_input", (gy, w, x.shape, stride, padding), (tolerance(co * window, 1),), shape),
+        Case("conv2d", "backward_weight", (gy, x, w.shape, stride, padding), (tolerance(pixels, 1),) * 2, shape),
+    ]
+
+
+def _draw_window(rng: Any, most: int) -> tuple:
+    """(h, w, kernel, stride, padding) that go together, now and then with a padding beyond half the kernel."""
+    kernel, stride, padding = (
+        tuple(int(v) for v in rng.integers(low, high, 2)) for low, high in ((1, 6), (1, 4), (0, 4))
+    )
+    h, w_ = (int(rng.integers(max(1, k - 2 * p), most)) for k, p in zip(kernel, padding, strict=True))
+    return h, w_, kernel, stride, padding
+
+
+def _draw_conv2d(rng: Any) -> tuple:
+    h, w_, *window = _draw_window(rng, 14)
+    n, ci, co = (int(rng.integers(1, most)) for most in (5, 10, rng.choice([8, 20, 70])))
+    return n, ci, h, w_, co, *window, bool(rng.integers(2))
+
+
+def _max_pool2d(
+    rng: Any, n: int, c: int, h: int, w_: int, size: Pair, stride: Pair, padding: Pair, special: bool = False
+) -> list[Case]:
+    x = _spread(rng, (n, c, h, w_))
+    if special:  # ties, NaN and infinities, each often enough to meet its like in a window
+        x = rng.choice([0.5, -0.5, np.nan, np.inf, -np.inf], x.shape, p=[0.3, 0.3, 0.1, 0.1, 0.2])
+    y, code = load("maxpool2d", "xp").forward(x, size, stride, padding)
+    code = np.where(rng.random(code.shape) < 0.1, 255, code).astype(np.uint8)  # a fused ReLU killed these
+    gy = _spread(rng, y.shape)
+    shape = f"x {x.shape} size {size} stride {stride} padding {padding}{' special' if special else ''}"
+    return [
+        Case("maxpool2d", "forward", (x, size, stride, padding), (0, 0), shape),
+        Case("maxpool2d", "backward", (gy, code, x.shape, size, stride, padding), (tolerance(prod(size), 1),), shape),
+    ]
+
+
+def _avg_pool2d(rng: Any, n: int, c: int, h: int, w_: int, *window: Pair) -> list[Case]:
+    x = _spread(rng, (n, c, h, w_))
+    gy = _spread(rng, (n, c, *out_size((h, w_), *window)))
+    shape = f"x {x.shape} size {window[0]} stride {window[1]} padding {window[2]}"
+    return [
+        Case("avgpool2d", "forward", (x, *window), (tolerance(prod(window[0]), 1),), shape),
+        Case("avgpool2d", "backward", (gy, x.shape, *window), (tolerance(prod(window[0]), 1),), shape),
+    ]
+
+
+def _draw_pool2d(rng: Any) -> tuple:
+    """As PyTorch's, a padding is at most half the window."""
+    h, w_, size, stride, _ = _draw_window(rng, 20)
+    padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in size)
+    h, w_ = (max(length, k) for length, k in zip((h, w_), size, strict=True))
+    return *(int(v) for v in rng.integers(1, 5, 2)), h, w_, size, stride, padding
+
+
+def _global_avg_pool2d(rng: Any, *x_shape: int) -> list[Case]:
+    x, gy = _spread(rng, x_shape), _spread(rng, (*x_shape[:2], 1, 1))
+    return [
+        Case("globalavgpool2d", "forward", (x,), (tolerance(prod(x_shape[2:]), 1),), f"x {x_shape}"),
+        Case("globalavgpool2d", "backward", (gy, x_shape), (tolerance(1, 1),), f"x {x_shape}"),
+    ]
+
+
+def _cross_entropy(rng: Any, n: int, classes: int, smoothing: float, scale: float) -> list[Case]:
+    logits = _spread(rng, (n, classes)) * scale
+    target = rng.integers(0, classes, n).astype(np.int32)
+    log_p = load("cross_entropy", "xp").forward(logits, target, smoothing)[1].astype(np.float32).astype(np.float64)
+    size = 2 * scale + float(np.log(classes)) + 1  # no log p is larger
+    of_row = tolerance(classes, size)
+    arguments = np.array(0.75), log_p, target, smoothing
+    shape = f"logits {logits.shape} label_smoothing {smoothing} up to {scale}"
+    return [
+        Case("cross_entropy", "forward", (logits, target, smoothing), (of_row + tolerance(n, size), of_row), shape),
+        Case("cross_entropy", "backward", arguments, (tolerance(2, size / n),), shape),
+    ]
+
+
+def _draw_cross_entropy(rng: Any) -> tuple:
+    n, classes = int(rng.integers(1, 70)), int(rng.integers(1, rng.choice([12, 70, 300])))
+    return n, classes, float(rng.choice([0, 0.1, 0.5])), float(rng.choice([1, 8, 64]))
+
+
+def _dropout(rng: Any, x_shape: tuple, p: float, seed: int, use: int, epoch: int, channels: bool) -> list[Case]:
+    x = _spread(rng, x_shape)
+    samples = rng.integers(0, 60000, len(x)).astype(np.int32)
+    place = p, seed, use, epoch, samples, channels
+    shape = f"x {x_shape} p {p} seed {seed} use {use} epoch {epoch}{' channels' if channels else ''}"
+    largest = (tolerance(0, 1 / (1 - p) if p < 1 else 0),)
+    return [Case("dropout", function, (x, *place), largest, shape) for function in ("forward", "backward")]
+
+
+def _draw_dropout(rng: Any) -> tuple:
+    x_shape = tuple(int(v) for v in rng.integers(1, 9, rng.choice([2, 4])))
+    p = float(rng.choice([0.1, 0.5, 0.9, 1]))
+    return x_shape, p, int(rng.integers(2**63)), int(rng.integers(16, 2**18)), int(rng.integers(200)), len(x_shape) == 4
+
+
+def _linear(rng: Any, n: int, ci: int, co: int, bias: bool) -> list[Case]:
+    x, w, b, gy = (_spread(rng, shape) for shape in ((n, ci), (co, ci), (co,), (n, co)))
+    shape = f"x {x.shape} w {w.shape}{'' if bias else ' no bias'}"
+    return [
+        Case("linear", "forward", (x, w, b if bias else None), (tolerance(ci, 1),), shape),
+        Case("linear", "backward_input", (gy, w), (tolerance(co, 1),), shape),
+        Case("linear", "backward_weight", (gy, x), (tolerance(n, 1),) * 2, shape),
+    ]
+
+
+def _draw_linear(rng: Any) -> tuple:
+    return *(int(rng.integers(1, rng.choice([5, 40, 140]))) for _ in range(3)), bool(rng.integers(2))
+
+
+_POOLS = [
+    (2, 3, 8, 8, (2, 2), (2, 2), NONE),
+    (1, 1, 1, 1, ONE, ONE, NONE),
+    (2, 2, 7, 6, (3, 3), (2, 2), ONE),  # overlap
+    (1, 3, 9, 11, (2, 3), (3, 2), (1, 0)),  # gaps between the windows
+    (3, 1, 6, 5, (3, 2), ONE, ONE),
+    (1, 2, 5, 9, (5, 9), ONE, (2, 4)),
+    (2, 5, 13, 17, (2, 2), (2, 2), NONE),  # rows left over
+    (1, 2, 17, 15, (17, 15), ONE, NONE),  # 255 places, as many as a byte can name
+]
+
+_OPS: dict[str, tuple[Callable[..., list[Case]], list[tuple], Callable[[Any], tuple]]] = {
+    "conv2d": (
+        _conv2d,
+        [
+            (2, 3, 9, 8, 6, (5, 5), ONE, NONE, True),
+            (1, 1, 1, 1, 1, ONE, ONE, NONE, True),
+            (3, 5, 6, 9, 17, (2, 3), (2, 1), (1, 0), True),
+            (2, 16, 7, 5, 10, (3, 3), ONE, ONE, False),
+            (2, 3, 5, 4, 7, (5, 4), ONE, NONE, True),  # one window an image
+            (1, 2, 9, 11, 3, (2, 1), (3, 2), NONE, True),  # inputs that no window reads
+            (1, 2, 3, 4, 5, (2, 2), ONE, (2, 3), True),  # windows of padding alone
+            (1, 4, 9, 9, 65, (3, 3), ONE, ONE, True),
+            (2, 8, 8, 8, 64, ONE, ONE, NONE, True),
+            (5, 3, 12, 12, 33, (3, 3), (2, 2), ONE, True),
+            (9, 2, 20, 20, 4, (3, 3), ONE, NONE, True),  # many pixels for each weight
+            (2, 6, 14, 14, 16, (5, 5), ONE, NONE, True),
+            (1, 32, 8, 8, 130, (3, 3), ONE, ONE, True),
+        ],
+        _draw_conv2d,
+    ),
+    "maxpool2d": (
+        _max_pool2d,
+        [*_POOLS, (2, 3, 7, 6, (3, 3), (2, 2), ONE, True), (2, 2, 9, 8, (2, 2), (2, 2), NONE, True)],
+        _draw_pool2d,
+    ),
+    "avgpool2d": (_avg_pool2d, _POOLS, _draw_pool2d),
+    "globalavgpool2d": (
+        _global_avg_pool2d,
+        [(2, 3, 7, 7), (1, 1, 1, 1), (3, 2, 1, 33), (2, 65, 4, 4), (1, 3, 32, 32), (5, 1, 5, 129)],
+        lambda rng: tuple(int(v) for v in rng.integers(1, (6, 40, 14, 14))),
+    ),
+    "cross_entropy": (
+        _cross_entropy,
+        [(1, 1, 0.0, 1), (1, 2, 0.0, 8), (7, 10, 0.1, 8), (33, 33, 0.0, 80), (300, 10, 0.0, 4), (5, 1000, 0.1, 8)],
+        _draw_cross_entropy,
+    ),
+    "dropout": (
+        _dropout,
+        [
+            ((3, 7), 0.5, 0, 16, 0, False),
+            ((2, 3, 5, 4), 0.25, 2**40 + 7, 17, 3, False),
+            ((5, 6, 3, 2), 0.4, 2**63 + 1, 65552, 199, True),
+            ((1, 1), 1.0, 5, 16, 1, False),
+            ((4, 1030), 0.9, 12345, 18, 2, False),
+        ],
+        _draw_dropout,
+    ),
+    "linear": (
+        _linear,
+        [
+            (1, 1, 1, True),
+            (3, 5, 4, False),
+            (2, 400, 120, True),
+            (128, 84, 10, True),
+            (17, 65, 33, True),
+            (64, 64, 64, True),
+            (65, 33, 129, False),
+            (9, 2048, 10, True),
+            (300, 7, 3, True),
+        ],
+        _draw_linear,
+    ),
+}

@@ -1,0 +1,113 @@
+"""Is an implementation right? Every case against the reference in float64, between poisoned memory.
+
+Each array lies between two guards, filled, as the results are, with 0xFF: NaN as a float32, and no place of a
+pooling window as a byte. So a value that was never written, or read from beside an array, shows in the result,
+and a guard or an argument that changed is a write to where nothing should be written.
+"""
+
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .arrays import Array
+from .cases import Case
+from .sim import KernelFault, mode
+
+SCHEDULES = ("forward", "reverse", "random")
+
+_GUARD = 256  # bytes; also what an allocation of CUDA is a multiple of
+
+
+class Verdict(NamedTuple):
+    """What came of a case: the largest error as a share of what is allowed, and what is wrong, if anything."""
+
+    case: Case
+    error: float
+    fault: str = ""
+
+
+def check(module: ModuleType, cases: Iterable[Case], xp: ModuleType = np, sanitize: bool = False) -> Iterator[Verdict]:
+    """The verdict on each case for an implementation's `module`, on arrays of `xp` (NumPy: on the simulator).
+
+    sanitize: each case once more a schedule, every access checked for races, bounds and initialisation.
+    """
+    for case in cases:
+        verdict = _compare(module, case, xp)
+        for order in SCHEDULES if sanitize and not verdict.fault else ():
+            with mode(check=True, order=order, seed=1):
+                verdict = _compare(module, case, xp)
+            if verdict.fault:
+                break
+        yield verdict
+
+
+def _compare(module: ModuleType, case: Case, xp: ModuleType) -> Verdict:
+    expected = case.expected()
+    single = [value.astype(np.float32) if _is_float(value) else value for value in case.arguments]
+    arguments = [_Guarded(xp, value) if isinstance(value, np.ndarray) else value for value in single]
+    results = [_Guarded(xp, np.empty(e.shape, np.float32 if _is_float(e) else e.dtype), fill=False) for e in expected]
+    out = tuple(result.array for result in results)
+    try:
+        plain = [value.array if isinstance(value, _Guarded) else value for value in arguments]
+        getattr(module, case.function)(*plain, out=out if len(out) > 1 else out[0])
+    except KernelFault as fault:
+        return Verdict(case, np.inf, str(fault))
+    error = 0.0
+    for number, (result, exact, allowed) in enumerate(zip(results, expected, case.tolerances, strict=True)):
+        which = f"result {number}" if len(out) > 1 else "the result"
+        if not result.guards_hold():
+            return Verdict(case, np.inf, f"memory beside {which} was written")
+        off = _error(result.host(), exact)
+        if not off <= allowed:
+            return Verdict(case, np.inf, _worst(which, result.host(), exact, off, allowed))
+        error = max(error, off / allowed if allowed else 0.0)
+    for value, given in zip(arguments, single, strict=True):
+        if isinstance(value, _Guarded) and not (value.guards_hold() and np.array_equal(value.host(), given, True)):
+            return Verdict(case, np.inf, "an argument, or memory beside it, was written")
+    return Verdict(case, error)
+
+
+class _Guarded:
+    """An array of `values` between two guards; poisoned itself where `fill` is False."""
+
+    def __init__(self, xp: ModuleType, values: np.ndarray, fill: bool = True) -> None:
+        self.buffer = xp.full(values.nbytes + 2 * _GUARD, 0xFF, xp.uint8)
+        self.inside = slice(_GUARD, _GUARD + values.nbytes)
+        self.array: Array = self.buffer[self.inside].view(values.dtype).reshape(values.shape)
+        if fill:
+            self.array[...] = xp.asarray(values)
+
+    def host(self) -> np.ndarray:
+        return self.array if isinstance(self.array, np.ndarray) else self.array.get()
+
+    def guards_hold(self) -> bool:
+        before, after = self.buffer[: self.inside.start], self.buffer[self.inside.stop :]
+        return bool((before == 0xFF).all()) and bool((after == 0xFF).all())
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _error(actual: np.ndarray, exact: np.ndarray) -> float:
+    """The largest difference; infinite where only one of the two is NaN, or infinite."""
+    finite = np.isfinite(exact)
+    if not np.array_equal(actual[~finite], exact[~finite], equal_nan=True):
+        return np.inf
+    differences = np.abs(actual[finite].astype(np.float64) - exact[finite])
+    return float(np.nan_to_num(differences, nan=np.inf).max(initial=0))
+
+
+def _worst(which: str, actual: np.ndarray, exact: np.ndarray, off: float, allowed: float) -> str:
+    with np.errstate(invalid="ignore"):
+        differences = np.nan_to_num(np.abs(actual.astype(np.float64) - exact), nan=np.inf)
+    same = (actual == exact) | (np.isnan(actual) & np.isnan(exact))
+    place = np.unravel_index(np.where(same, -1, differences).argmax(), exact.shape)
+    where = f"[{', '.join(map(str, place))}]" if exact.shape else ""
+    count = int((~(differences <= allowed) & ~same).sum())
+    return (
+        f"{which} is wrong in {count} of {exact.size} places, most at {where}: {actual[place]:.9g} instead of "
+        f"{exact[place]:.9g} ({allowed:.2g} of difference is allowed)"
+    )
