@@ -5,26 +5,29 @@
 
 import os
 from collections import Counter
+from contextlib import suppress
 
 # Before NumPy is imported: the threads of its BLAS wait for one another by spinning, and on a busy machine a
 # LeNet step then takes 10 to 80 times as long as on one thread.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import hypothesis
 import pytest
 
 from gpucnn.backend import Device, probe_cuda
 
 pytest_plugins = ["pytester"]
 
-hypothesis.settings.register_profile(
-    "repeatable",
-    deadline=None,
-    derandomize=True,
-    print_blob=False,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is no fault of a test
-)
-hypothesis.settings.load_profile("repeatable")
+with suppress(ModuleNotFoundError):  # a machine with a GPU may have pytest and nothing more: make test-gpu
+    import hypothesis
+
+    hypothesis.settings.register_profile(
+        "repeatable",
+        deadline=None,
+        derandomize=True,
+        print_blob=False,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is no fault of a test
+    )
+    hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -35,12 +38,15 @@ def device(request):
     return Device(request.param)
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser, pluginmanager):
+    if not pluginmanager.hasplugin("timeout"):
+        parser.addini("timeout", "of pytest-timeout, which is not installed")
     parser.addoption("--strict-skips", action="store_true", help="fail on every skip that is not for want of a GPU")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "gpu: needs a GPU")
+    config.addinivalue_line("markers", "timeout(seconds): of pytest-timeout, where it is installed")
     config.pluginmanager.register(SkipAccount(config), "skip-account")
 
 

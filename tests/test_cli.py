@@ -16,14 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 import gpucnn.functional as F
 from gpucnn import CPU, Tensor
 from gpucnn.checkpoint import load_weights, save_weights
 from gpucnn.cli import main
-from gpucnn.cli.run_folder import restore
+from gpucnn.cli.run_folder import RunFolder, restore
 from gpucnn.data import load
+
+Image = pytest.importorskip("PIL.Image", reason="no Pillow: make setup")
 
 TINY = "train --dataset tinydigits --epochs 2 --seed 3"
 
@@ -394,3 +395,16 @@ def test_help_is_quick_and_loads_no_gpu_library():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "train" in done.stdout
+
+
+def test_the_written_configuration_is_read_back(tmp_path):
+    config = {
+        "data_path": Path('odd "\\ \t\x7fä😀'),
+        "lr": 1e-30,
+        "seed": 2**64 - 1,
+        "nesterov": True,
+        "limit_batches": None,
+    }
+    RunFolder(tmp_path).describe(config, CPU)
+    read = tomllib.loads((tmp_path / "config.toml").read_text())
+    assert read == {"data_path": str(config.pop("data_path")), "lr": 1e-30, "seed": 2**64 - 1, "nesterov": True}

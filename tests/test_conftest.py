@@ -1,5 +1,8 @@
 """The account of skipped tests, in runs of pytest inside pytest."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,17 @@ def test_the_device_fixture_counts_on_every_device(run):
     status, line = run("-m", "gpu", test_a="def test_it(device): assert device.xp.zeros(1).sum() == 0")
     assert status == 0
     assert line == "did not run: 0" or line.startswith("did not run: 1 (1: no GPU")
+
+
+OPTIONAL = "hypothesis pytest_timeout pooch requests PIL tomli_w matplotlib torch nvtx greenlet scipy xdist"
+
+
+def test_a_gpu_run_needs_few_packages(tmp_path):
+    """make test-gpu collects its tests with a Python that has none of OPTIONAL, and skips them without a GPU."""
+    root = Path(__file__).parents[1]
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL.split()}))")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_gradients.py" in done.stdout

@@ -6,11 +6,12 @@ from itertools import chain
 import numpy as np
 import pytest
 from data_files import shuffled
-from PIL import Image
 
 from gpucnn import data
 from gpucnn.data import read_image
 from gpucnn.errors import DataError
+
+Image = pytest.importorskip("PIL.Image", reason="no Pillow: make setup")
 
 
 def save(file, size=(40, 30), colour=(10, 200, 30), mode="RGB", **options):

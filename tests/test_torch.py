@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from closeness import assert_close
 from gradcheck import gradients, tie_free
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import gpucnn.functional as F
 from gpucnn import Tensor
 
 torch = pytest.importorskip("torch", reason="no torch: make setup EXTRAS=oracle")
+hypothesis = pytest.importorskip("hypothesis", reason="no hypothesis: make setup")
+given, st = hypothesis.given, hypothesis.strategies
 torch.set_num_threads(1)
 TF = torch.nn.functional
 
-configurations = settings(max_examples=200)
+configurations = hypothesis.settings(max_examples=200)
 small = st.integers(1, 4)
 pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
 dtypes = st.sampled_from([np.float32, np.float64])

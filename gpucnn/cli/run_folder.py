@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli_w
-from PIL import Image
 
 from ..backend import Device
 from ..checkpoint import load_weights, save_weights, write_atomic
@@ -61,7 +59,9 @@ class RunFolder:
     def describe(self, config: Mapping[str, Any], device: Device) -> None:
         """Write config.toml and env.json."""
         given = {name: str(v) if isinstance(v, Path) else v for name, v in config.items() if v is not None}
-        write_atomic(self.path / "config.toml", tomli_w.dumps(given).encode())
+        lines = [f"{name} = {json.dumps(v, ensure_ascii=False)}\n" for name, v in given.items()]
+        text = "".join(lines).replace("\x7f", "\\u007f")  # else strings and numbers are the same in JSON and TOML
+        write_atomic(self.path / "config.toml", text.encode())
         env = {
             "command": sys.argv,
             "time": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -88,16 +88,18 @@ class RunFolder:
         """Write the weights; `meta` says how to build the model again and feed it."""
         save_weights(self.path / WEIGHTS, model.state_dict(), meta)
 
-    def add_samples(self, data: Dataset, count: int = 4) -> list[Path]:
-        """Write the first test images as PNG files, to try `predict` with."""
+    def add_samples(self, data: Dataset, count: int = 4) -> None:
+        """Write the first test images as PNG files, to try `predict` with; none on a machine without Pillow."""
+        try:
+            from PIL import Image
+        except ModuleNotFoundError:
+            return
         folder = self.path / "samples"
         folder.mkdir(exist_ok=True)
-        paths = []
         for i, (pixels, label) in enumerate(zip(data.test_x[:count], data.test_y, strict=False)):
-            paths.append(folder / f"{i}-{data.classes[label]}.png")
             bright = (pixels.astype(np.uint16) * 255 // data.white).astype(np.uint8)
-            Image.fromarray(bright[0] if len(bright) == 1 else bright.transpose(1, 2, 0)).save(paths[-1])
-        return paths
+            picture = Image.fromarray(bright[0] if len(bright) == 1 else bright.transpose(1, 2, 0))
+            picture.save(folder / f"{i}-{data.classes[label]}.png")
 
 
 def restore(run: Path, device: Device) -> tuple[Model, dict[str, Any]]:

@@ -19,7 +19,7 @@ from .options import Finite, data_options, device_options, json_option
 from .output import Output, short
 from .progress import Progress
 from .recipe import make_optimizer, make_schedule, with_recipe
-from .run_folder import WEIGHTS, RunFolder
+from .run_folder import WEIGHTS, RunFolder, example_image
 from .stop import StopBetweenSteps, Stopped
 
 NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no part of what it is
@@ -141,7 +141,7 @@ class Run:
         folder = RunFolder.create(self.flags["output_dir"], self.flags["model"], self.flags["overwrite"])
         folder.describe({name: v for name, v in self.flags.items() if name not in NOT_OF_A_RUN}, self.device)
         folder.save(self.model, self._meta(0))
-        samples = folder.add_samples(self.raw_data)
+        folder.add_samples(self.raw_data)
         done: list[Epoch] = []
         try:
             with (
@@ -170,7 +170,7 @@ class Run:
         if not curves:
             self.output.say("no curves.png without matplotlib: pip install 'gpucnn[plot]'")
         self.output.result(self._result(last, folder.path))
-        self.output.next("predict", short(folder.path), short(samples[0]))
+        self.output.next("predict", short(folder.path), short(example_image(folder.path)))
 
     def _meta(self, epoch: int) -> dict[str, Any]:
         """What `restore` and `predict` need beside the weights."""

@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from ..errors import DataError
 from .dataset import Array, Dataset
@@ -59,6 +58,8 @@ def read_image(path: str | Path, channels: int, size: tuple[int, int], white: in
 
     `channels` is 3 (RGB) or 1 (grey). DataError where the file is no picture, or one too large to be meant.
     """
+    from PIL import Image, ImageOps  # here, so that a machine without it trains on data that are arrays
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata
