@@ -32,7 +32,8 @@ def differences(reference, other):
 def test_ops_are_the_files():
     files = {file.stem for file in FOLDER.glob("*_*.py") if file.stem != "__init__"}
     assert files == {f"{op}_{impl}" for op, impl in PAIRS}
-    assert {"conv2d", "maxpool2d", "avgpool2d", "philox"} <= set(kernels.ops())
+    pools = {"maxpool2d", "avgpool2d", "globalavgpool2d"}
+    assert {"conv2d", "linear", "cross_entropy", "dropout", "philox", *pools} <= set(kernels.ops())
     assert all(implementations[0] == "xp" for implementations in kernels.ops().values())
     assert kernels.implementations("conv2d") == kernels.ops()["conv2d"]
 
@@ -90,6 +91,8 @@ def calls():
     x, w, b = (tie_free(rng, shape) for shape in ((2, 3, 6, 5), (4, 3, 3, 2), (4,)))
     gy, gp = tie_free(rng, (2, 4, 3, 6)), tie_free(rng, (2, 3, 3, 6))
     code = rng.integers(0, 6, gp.shape).astype(np.uint8)
+    logits, target, g0 = tie_free(rng, (4, 5)), np.array([3, 0, 4, 3], np.int32), np.array(0.7)
+    matrix, places = tie_free(rng, (7, 5)), (0.4, 3 + 2**32, 16, 2, np.array([5, 3], np.int32))
     return [
         ("conv2d", "forward", (x, w, b, *WINDOW[1:]), gy.shape),
         ("conv2d", "forward", (x, w, None, *WINDOW[1:]), gy.shape),
@@ -99,6 +102,17 @@ def calls():
         ("maxpool2d", "backward", (gp, code, x.shape, *WINDOW), x.shape),
         ("avgpool2d", "forward", (x, *WINDOW), gp.shape),
         ("avgpool2d", "backward", (gp, x.shape, *WINDOW), x.shape),
+        ("globalavgpool2d", "forward", (x,), (2, 3, 1, 1)),
+        ("globalavgpool2d", "backward", (x[:, :, :1, :1].copy(), x.shape), x.shape),
+        ("cross_entropy", "forward", (logits, target, 0.1), ((), logits.shape)),
+        ("cross_entropy", "backward", (g0, np.log(logits**2), target, 0.1), logits.shape),
+        ("dropout", "forward", (x, *places, False), x.shape),
+        ("dropout", "forward", (x, *places, True), x.shape),
+        ("dropout", "backward", (x, *places, False), x.shape),
+        ("linear", "forward", (logits, matrix, matrix[:, 0].copy()), (4, 7)),
+        ("linear", "forward", (logits, matrix, None), (4, 7)),
+        ("linear", "backward_input", (matrix, logits.T.copy()), (7, 4)),
+        ("linear", "backward_weight", (matrix, tie_free(rng, (7, 3))), ((5, 3), (5,))),
     ]
 
 
@@ -133,17 +147,22 @@ def test_out_is_filled_and_returned(op, name, arguments, shapes, device):
 
 
 @pytest.mark.parametrize(
-    "op, f, w_shape",
+    "op, f, x_shape, w_shape",
     [
-        ("conv2d", F.conv2d, (4, 4, 2, 2)),
-        ("conv2d", lambda x, w: F.conv2d(x, w, groups=2), (4, 2, 2, 2)),
-        ("conv2d", lambda x, w: F.conv2d(x, w, padding="same"), (4, 4, 2, 2)),
-        ("maxpool2d", lambda x, w: F.max_pool2d(x, 2), ()),
-        ("avgpool2d", lambda x, w: F.avg_pool2d(x, 2), ()),
+        ("conv2d", F.conv2d, (2, 4, 5, 6), (4, 4, 2, 2)),
+        ("conv2d", lambda x, w: F.conv2d(x, w, groups=2), (2, 4, 5, 6), (4, 2, 2, 2)),
+        ("conv2d", lambda x, w: F.conv2d(x, w, padding="same"), (2, 4, 5, 6), (4, 4, 2, 2)),
+        ("maxpool2d", lambda x, w: F.max_pool2d(x, 2), (2, 4, 5, 6), ()),
+        ("avgpool2d", lambda x, w: F.avg_pool2d(x, 2), (2, 4, 5, 6), ()),
+        ("globalavgpool2d", lambda x, w: F.adaptive_avg_pool2d(x), (2, 4, 5, 6), ()),
+        ("dropout", lambda x, w: F.dropout(x, 0.4), (2, 4, 5, 6), ()),
+        ("dropout", lambda x, w: F.dropout2d(x, 0.4), (2, 4, 5, 6), ()),
+        ("linear", F.linear, (2, 4, 5, 6), (3, 6)),
+        ("cross_entropy", lambda x, w: F.cross_entropy(x, [1, 4]).reshape(1, 1), (2, 5), ()),
     ],
 )
 @pytest.mark.parametrize("spread", [True, False], ids=["one number spread", "rows cut"])
-def test_a_kernel_gets_contiguous_arrays_only(op, f, w_shape, spread, monkeypatch):
+def test_a_kernel_gets_contiguous_arrays_only(op, f, x_shape, w_shape, spread, monkeypatch):
     """Kernels in CUDA C ignore strides, so an op hands over whole rows, whatever the tape hands to it."""
     module = kernels.load(op, "xp")
     seen = {}
@@ -158,7 +177,7 @@ def test_a_kernel_gets_contiguous_arrays_only(op, f, w_shape, spread, monkeypatc
     names = public_functions(FOLDER / f"{op}_xp.py")
     for name in names:
         monkeypatch.setattr(module, name, watched(name, getattr(module, name)))
-    x, w = (Tensor(np.ones(shape), requires_grad=True) for shape in ((2, 4, 5, 6), w_shape))
+    x, w = (Tensor(np.ones(shape), requires_grad=True) for shape in (x_shape, w_shape))
     x.data = np.asfortranarray(x.data)
     y = f(x, w)
     (y.sum() if spread else (F.cat([y, y], 1) ** 2).sum()).backward()

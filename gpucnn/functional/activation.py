@@ -1,7 +1,6 @@
 """Activations: relu, sigmoid, tanh, gelu, softmax, log_softmax."""
 
 import math
-from types import ModuleType
 
 from ..autograd import Function
 from ..backend import Array
@@ -66,17 +65,12 @@ class LogSoftmax(Function):
         self.dim = dim
 
     def forward(self, x: Array) -> Array:
-        self.y = log_softmax_of(self.device.xp, x, self.dim)
+        shifted = x - x.max(self.dim, keepdims=True)  # exp(x) would overflow
+        self.y = shifted - self.device.xp.log(self.device.xp.exp(shifted).sum(self.dim, keepdims=True))
         return self.y
 
     def backward(self, gy: Array) -> Array:
         return gy - self.device.xp.exp(self.y) * gy.sum(self.dim, keepdims=True)
-
-
-def log_softmax_of(xp: ModuleType, x: Array, dim: int) -> Array:
-    """log(softmax(x)) of a raw array, safe for any finite x; also the first half of the cross entropy."""
-    shifted = x - x.max(dim, keepdims=True)
-    return shifted - xp.log(xp.exp(shifted).sum(dim, keepdims=True))
 
 
 def relu(x: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Dropout (Srivastava et al. 2014), with draws that are a function of their place and nothing else."""
 
 import itertools
-import math
 from dataclasses import dataclass
 
 from ..autograd import Function
@@ -11,7 +10,7 @@ from ..tensor import Tensor
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a training run a batch is; the arguments of `philox_xp.bits`.
+    """Where in a training run a batch is; the arguments of the kernels' draws (philox_xp.py).
 
     samples: (n,) integer array, the index of each example in its data set.
     """
@@ -27,15 +26,16 @@ class Dropout(Function):
         self.p, self.channels, self.place = p, channels, place
 
     def forward(self, x: Array) -> Array:
-        philox, place = self.device.kernel("philox"), self.place
-        drawn = x.shape[:2] if self.channels else x.shape
-        draws = philox.bits(place.seed, place.use, place.epoch, place.samples, math.prod(drawn[1:]))
-        kept = philox.keep(draws, self.p).reshape(drawn + (1,) * (x.ndim - len(drawn)))
-        self.scale = kept.astype(x.dtype) * (1 / (1 - self.p) if self.p < 1 else 0)
-        return x * self.scale
+        return self._masked("forward", x)
 
     def backward(self, gy: Array) -> Array:
-        return gy * self.scale
+        return self._masked("backward", gy)
+
+    def _masked(self, direction: str, x: Array) -> Array:
+        place, kernel = self.place, self.device.kernel("dropout")
+        samples = self.device.asarray(place.samples, "int32")
+        x = self.device.xp.ascontiguousarray(x)  # kernels take nothing else
+        return getattr(kernel, direction)(x, self.p, place.seed, place.use, place.epoch, samples, self.channels)
 
 
 _unplaced_calls = itertools.count()

@@ -1,4 +1,4 @@
-"""The fully connected layer."""
+"""The fully connected layer; the arithmetic is in the kernels of the op linear."""
 
 from ..autograd import Function
 from ..backend import Array
@@ -7,19 +7,21 @@ from .shape import same_dtype
 
 
 class Linear(Function):
+    """Over the last dimension; the kernels know only matrices."""
+
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        self.x_shape, self.w, self.b = x.shape, w, b
-        self.x = x.reshape(-1, x.shape[-1])
-        y = self.x @ w.T
-        if b is not None:
-            y += b
+        contiguous = self.device.xp.ascontiguousarray  # kernels take nothing else
+        self.x_shape, self.x = x.shape, contiguous(x.reshape(-1, x.shape[-1]))
+        self.w, self.b = contiguous(w), None if b is None else contiguous(b)
+        y = self.device.kernel("linear").forward(self.x, self.w, self.b)
         return y.reshape(*x.shape[:-1], len(w))
 
     def backward(self, gy: Array) -> tuple:
-        gy = gy.reshape(-1, gy.shape[-1])
-        gx = (gy @ self.w).reshape(self.x_shape) if self.needs[0] else None
-        gw = gy.T @ self.x if self.needs[1] else None
-        return (gx, gw) if self.b is None else (gx, gw, gy.sum(0))
+        kernel = self.device.kernel("linear")
+        gy = self.device.xp.ascontiguousarray(gy.reshape(-1, gy.shape[-1]))
+        gx = kernel.backward_input(gy, self.w).reshape(self.x_shape) if self.needs[0] else None
+        gw, gb = kernel.backward_weight(gy, self.x) if any(self.needs[1:]) else (None, None)
+        return (gx, gw) if self.b is None else (gx, gw, gb)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

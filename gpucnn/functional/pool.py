@@ -1,4 +1,4 @@
-"""Pooling; the arithmetic of windows is in the kernels of the ops maxpool2d and avgpool2d."""
+"""Pooling; the arithmetic is in the kernels of the ops maxpool2d, avgpool2d and globalavgpool2d."""
 
 from typing import Any
 
@@ -39,10 +39,11 @@ class AvgPool2d(Pool2d):
 class GlobalAvgPool2d(Function):
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape
-        return x.mean((2, 3), keepdims=True)
+        return self.device.kernel("globalavgpool2d").forward(self.device.xp.ascontiguousarray(x))
 
     def backward(self, gy: Array) -> Array:
-        return self.device.xp.broadcast_to(gy / (self.x_shape[2] * self.x_shape[3]), self.x_shape)
+        gy = self.device.xp.ascontiguousarray(gy)
+        return self.device.kernel("globalavgpool2d").backward(gy, self.x_shape)
 
 
 def pool_window(kernel_size: Any, stride: Any, padding: Any) -> tuple:
