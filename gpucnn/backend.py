@@ -10,18 +10,20 @@ import gpucnn_kernels
 
 from .errors import DeviceError, UsageError
 
-Array = Any  # numpy.ndarray on the CPU, cupy.ndarray on CUDA
+Array = Any  # cupy.ndarray on CUDA, numpy.ndarray elsewhere
 
-_CHOICES = {"cpu": ("xp", "cpu"), "cuda": ("xp", "numba", "raw")}
-_DEFAULT = {"cpu": "cpu", "cuda": "raw"}
+_CHOICES = {"cpu": ("xp", "cpu"), "cuda": ("xp", "numba", "raw"), "sim": ("xp", "numba", "raw")}
+_DEFAULT = {"cpu": "cpu", "cuda": "raw", "sim": "raw"}
+_DEVICES = "cpu, sim, cuda, cuda:1, cuda:2, ..."
 
 
 @dataclass(frozen=True)
 class Device:
     """`Device("cpu")`, `Device("cuda", 1, kernels="raw")`: a value that tensors carry.
 
-    `kernels` names the implementation to use for every op that has it (the reference `xp` elsewhere), or
-    single ops: `"conv2d=raw,maxpool2d=xp"`. None takes the fastest kind of the device.
+    `sim` runs the kernels of cuda on the CPU, over NumPy arrays. `kernels` names the implementation to use for
+    every op that has it (the reference `xp` elsewhere), or single ops, by an implementation or the path of a
+    CUDA C file: `"conv2d=raw,maxpool2d=my_pool.cu"`. None takes the fastest kind of the device.
     """
 
     type: str = "cpu"
@@ -30,11 +32,13 @@ class Device:
 
     def __post_init__(self) -> None:
         if self.type not in _CHOICES:
-            raise UsageError(f"unknown device {self.type!r}", "the devices are cpu, cuda and cuda:1, cuda:2, ...")
-        _ = self.implementation  # an unknown name is an error here, not in the middle of a step
+            raise UsageError(f"unknown device {self.type!r}", f"the devices are {_DEVICES}")
+        for op, impl in self.implementation.items():  # a wrong name is an error here, not in the middle of a step
+            if impl.endswith(".cu"):
+                self._load_own(op)
 
     def __str__(self) -> str:
-        return self.type if self.type == "cpu" else f"{self.type}:{self.index}"
+        return f"cuda:{self.index}" if self.type == "cuda" else self.type
 
     @cached_property
     def xp(self) -> ModuleType:
@@ -53,7 +57,7 @@ class Device:
         chosen = {}
         for op, implementations in gpucnn_kernels.ops().items():
             wanted = single.pop(op, None)
-            if wanted is not None and wanted not in implementations:
+            if wanted is not None and wanted not in implementations and not wanted.endswith(".cu"):
                 raise UsageError(f"{op} has no kernels {wanted!r}", f"it has {', '.join(implementations)}")
             chosen[op] = wanted or (everywhere if everywhere in implementations else "xp")
         if single:
@@ -62,19 +66,33 @@ class Device:
         existing = {impl for impls in gpucnn_kernels.ops().values() for impl in impls}
         usable = [impl for impl in _CHOICES[self.type] if impl in existing]
         for impl in (*chosen.values(), *([everywhere] if self.kernels else [])):
-            if impl not in usable:
+            if impl not in usable and not (impl.endswith(".cu") and "raw" in usable):
                 raise UsageError(f"{self.type} has no kernels {impl!r}", f"the kinds for it are {', '.join(usable)}")
         return chosen
 
     @cached_property
-    def _modules(self) -> dict[str, ModuleType]:
+    def _modules(self) -> dict[str, Any]:
         return {}
 
-    def kernel(self, op: str) -> ModuleType:
+    def kernel(self, op: str) -> Any:
         """The kernel module that runs `op` here, e.g. `gpucnn_kernels.conv2d_xp`."""
         if op not in self._modules:
             self._modules[op] = gpucnn_kernels.load(op, self.implementation[op])
         return self._modules[op]
+
+    def kernels_in_words(self) -> str:
+        """What `implementation` says, in short: `"raw, xp for philox"`."""
+        ops: dict[str, list[str]] = {}
+        for op, impl in self.implementation.items():
+            ops.setdefault(impl, []).append(op)
+        most, *others = sorted(ops, key=lambda impl: -len(ops[impl]))
+        return ", ".join([most, *(f"{impl} for {' '.join(ops[impl])}" for impl in others)])
+
+    def _load_own(self, op: str) -> None:
+        try:
+            self.kernel(op)
+        except ValueError as error:
+            raise UsageError(f"--kernels {op}: {error}", "see gpucnn kernels check --help") from None
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
         """`values` as a C-contiguous array on this device."""
@@ -106,9 +124,9 @@ def parse_device(text: str, kernels: str | None = None) -> tuple[Device, str]:
     """
     name, _, index = text.partition(":")
     if name not in ("auto", *_CHOICES) or (index and (name != "cuda" or not index.isdecimal())):
-        raise UsageError(f"unknown device {text!r}", "the devices are auto, cpu, cuda and cuda:1, cuda:2, ...")
-    if name == "cpu":
-        return Device("cpu", kernels=kernels), "as asked"
+        raise UsageError(f"unknown device {text!r}", f"the devices are auto, {_DEVICES}")
+    if name in ("cpu", "sim"):
+        return Device(name, kernels=kernels), "as asked"
     fault = probe_cuda(int(index or 0))
     if name == "cuda":
         if fault:

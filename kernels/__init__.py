@@ -8,7 +8,7 @@ same signatures. This package imports nothing from gpucnn.
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 __all__ = ["implementations", "load", "ops", "source"]
 
@@ -33,9 +33,15 @@ def implementations(op: str) -> tuple[str, ...]:
     return ops()[op]
 
 
-@cache
-def load(op: str, impl: str) -> ModuleType:
-    """The module `<op>_<impl>.py`. ValueError names what exists where it does not."""
+def load(op: str, impl: str) -> Any:
+    """The module `<op>_<impl>.py`, or for the path of a `.cu` file what stands in for one (see own.py).
+
+    ValueError names what exists where it does not.
+    """
+    if impl.endswith(".cu"):
+        from .own import OwnKernels
+
+        return OwnKernels(op, Path(impl))
     if impl not in implementations(op):
         raise ValueError(f"{op} has no implementation {impl!r}; it has {', '.join(implementations(op))}")
     return import_module(f"{__name__}.{op}_{impl}")

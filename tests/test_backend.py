@@ -206,4 +206,4 @@ def test_a_cupy_that_cannot_be_imported(fault, text, monkeypatch):
 def test_unknown_device_names(text):
     with pytest.raises(UsageError, match=f"unknown device {text!r}") as error:
         parse_device(text)
-    assert error.value.hint == "the devices are auto, cpu, cuda and cuda:1, cuda:2, ..."
+    assert error.value.hint == "the devices are auto, cpu, sim, cuda, cuda:1, cuda:2, ..."

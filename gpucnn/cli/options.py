@@ -46,6 +46,10 @@ def data_options(command: Any) -> Any:
 def device_options(command: Any) -> Any:
     """--device, --kernels"""
     command = click.option(
-        "--kernels", metavar="KIND", help="Which kernels run: a kind (xp), or single ops (conv2d=xp,maxpool2d=xp)."
+        "--kernels",
+        metavar="KIND",
+        help="Which kernels run: xp, numba or raw, or single ops (conv2d=raw,maxpool2d=numba, conv2d=my_conv.cu).",
     )(command)
-    return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")(command)
+    return click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, or sim (CUDA kernels on the CPU)."
+    )(command)

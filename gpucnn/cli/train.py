@@ -105,14 +105,12 @@ class Run:
         self._introduce(why)
 
     def _introduce(self, why: str) -> None:
-        data, kernels = self.data, self.device.implementation
-        same = set(kernels.values())
+        data = self.data
         notes = "; ".join(data.notes)
         self.output.say(
             f"{self.flags['model']} ({self.parameters:,} parameters) on {data.name} "
             f"({len(data.train_x):,} + {len(data.test_x):,} images, {'x'.join(map(str, data.image_shape))}"
-            f"{'; ' + notes if notes else ''}), {self.device} ({why}), kernels "
-            + (same.pop() if len(same) == 1 else ",".join(f"{op}={impl}" for op, impl in kernels.items()))
+            f"{'; ' + notes if notes else ''}), {self.device} ({why}), kernels " + self.device.kernels_in_words()
         )
 
     def epochs(self, epochs: int, limit_batches: int | None, **callbacks: Any) -> Iterator[Epoch]:
