@@ -1,0 +1,90 @@
+"""What the compilers make of each kernel, on a machine without a GPU: registers, spills, shared memory, doubles.
+
+ptxas, which turns PTX into machine code, works without a driver and says what a kernel will occupy. Registers and
+shared memory decide how many blocks run side by side on a multiprocessor; a spill is a register kept in memory.
+Meaning of the figures: https://docs.nvidia.com/cuda/cuda-c-programming-guide/#multiprocessor-level
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from . import load, offline, ops
+from .launch import CudaC, NumbaKernel
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")  # Turing, Ampere, Hopper, Blackwell
+
+_KERNEL = re.compile(r"Compiling entry function '(\w+)'.*?(?=Compiling entry function|\Z)", re.DOTALL)
+_SHARED = re.compile(r"^(?:\.visible )?\.shared .*?\.b8 \w+\[(\d+)\];", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is compiled at once: a CUDA C file with one set of defines, or one Numba kernel."""
+
+    op: str
+    kernels: CudaC | NumbaKernel
+    defines: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        name = f"{self.op}.cu" if isinstance(self.kernels, CudaC) else f"{self.op}_numba.{self.kernels.name}"
+        return " ".join((name, *self.defines))
+
+    def ptx(self, arch: str) -> str:
+        """Compiled as at a launch on a GPU of `arch`: CuPy flushes denormals to zero."""
+        if isinstance(self.kernels, CudaC):
+            return offline.cuda_c_to_ptx(self.kernels.text, (*self.defines, "-ftz=true"), arch, f"{self.op}.cu")
+        return offline.numba_to_ptx(self.kernels.function, self.kernels.signature, arch)
+
+
+def sources() -> Iterator[Source]:
+    """Every source of the shipped kernels. A CUDA C launcher names the sets of defines that it uses in VARIANTS."""
+    for op, implementations in ops().items():
+        for module in (load(op, impl) for impl in implementations if impl in ("raw", "numba")):
+            for kernels in vars(module).values():
+                if isinstance(kernels, CudaC):
+                    yield from (Source(op, kernels, defines) for defines in getattr(module, "VARIANTS", ((),)))
+                elif isinstance(kernels, NumbaKernel):
+                    yield Source(op, kernels)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Of a thread: registers, and bytes of slow local memory. Of a block: bytes of shared memory of a fixed size."""
+
+    registers: int
+    spills: int  # stores and loads of registers that there was no room for
+    stack: int  # spilled registers, and arrays that are indexed by a variable
+    shared: int
+
+
+def usage(ptx: str, arch: str) -> dict[str, Usage]:
+    """What each kernel of a PTX text occupies on a GPU of `arch`, like "sm_90"."""
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    options = LinkerOptions(arch=arch, ptxas_options=["-v"])
+    linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
+    linker.link("cubin")
+    module_wide = sum(map(int, _SHARED.findall(ptx)))  # how Numba declares it, and ptxas does not count it
+    found = {}
+    for match in _KERNEL.finditer(linker.get_info_log()):
+        registers, spills, stack, shared = (
+            sum(map(int, re.findall(what, match[0])))
+            for what in (r"Used (\d+) registers", r"(\d+) bytes spill", r"(\d+) bytes stack frame", r"(\d+) bytes smem")
+        )
+        found[match[1]] = Usage(registers, spills, stack, shared + module_wide)
+    return found
+
+
+def compilers() -> dict[str, str]:
+    """The versions that figures depend on."""
+    from cuda.bindings import nvrtc
+
+    _, major, minor = nvrtc.nvrtcVersion()
+    return {"NVRTC": f"{major}.{minor}", **{name: version(name) for name in ("numba", "numba-cuda")}}
+
+
+def doubles(ptx: str) -> list[str]:
+    """The instructions of a PTX text that compute in double precision: one literal 0.0 makes a float kernel slow."""
+    return [line.strip() for line in ptx.splitlines() if ".f64" in line]
