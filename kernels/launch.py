@@ -125,7 +125,7 @@ def _scalar(what: str, dtype: np.dtype, value: Any) -> Any:
 
 def _check_array(what: str, parameter: Parameter, array: Array) -> Any:
     """Where `array` lives: None on the host, the number of its GPU otherwise."""
-    if not hasattr(array, "flags") or not hasattr(array, "dtype"):
+    if not hasattr(array, "flags") or isinstance(array, np.generic):
         raise TypeError(f"{what} is an array of {parameter.dtype}, got {type(array).__name__}")
     if array.dtype != parameter.dtype:
         raise TypeError(f"{what} is an array of {parameter.dtype}, got {array.dtype}")
