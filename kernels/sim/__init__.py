@@ -1,0 +1,8 @@
+"""Kernels for a GPU, run on a CPU: the same text, thread by thread, under a checker of every access."""
+
+from .compiler import CompileError, NoCompiler
+from .fault import KernelFault
+from .mode import Mode, current_mode, mode
+from .raw_module import RawModule
+
+__all__ = ["CompileError", "KernelFault", "Mode", "NoCompiler", "RawModule", "current_mode", "mode"]

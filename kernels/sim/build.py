@@ -1,0 +1,140 @@
+"""From the text of kernels to functions that can be called.
+
+`load(text, options, checked)` is all that RawModule and PtxModule need of this file. The text is C++ with CUDA's
+words: a .cu file as it is, or what the PTX translation wrote. It is run through the preprocessor with the caller's
+options alone, so that the header stays out of reach of a -D; then the kernels (every `__global__ void name(` that
+is no template) and the dynamic shared arrays (`extern __shared__ T name[];`) are looked up in what is left, the
+table of kernels and the room for dynamic shared memory are written at its foot, and it is compiled behind
+cuda_on_cpu.h to a shared library. The library's calls (gpusim.h) are answered by the runtime, which is built once.
+
+    library = load(text, ("-DTILE=16",), checked=False)
+    library.kernels["name"].parameters        ("const float*", "float*", "int")
+    Function(library.kernels["name"], ...)    in launch.py: checks arguments, launches, raises KernelFault
+"""
+
+import ctypes
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from .compiler import build, digest, find_compiler
+
+HERE = Path(__file__).parent
+RUNTIME = ("runtime.cpp", "fiber.cpp")
+DYNAMIC_ROOM = 227 * 1024  # the most shared memory that a block can have on any GPU so far (sm_90)
+
+_COMMON = ("-std=c++20", "-fPIC", "-shared", "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
+_KERNEL = ("-O2", "-fwrapv", "-fno-math-errno", "-fvisibility=hidden")
+_IGNORED = ("-std=", "--std=", "-lineinfo", "--generate-line-info", "-use_fast_math", "--use_fast_math")
+
+_KERNELS = re.compile(
+    r"""(?P<template>template\s*<[^;{}]*>\s*)?(?:extern\s+"C"\s+)?\b__global__\s+(?:void\s+)?
+    (?:__launch_bounds__\s*\((?P<bounds>[^;{}]*?)\)\s*)?(?:void\s+)?(?P<name>\w+)\s*\(""",
+    re.VERBOSE,
+)
+_DYNAMIC = re.compile(r"extern\s+__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;")
+
+
+class _Row(ctypes.Structure):  # gpusim::Kernel
+    _fields_ = (("name", ctypes.c_char_p), ("parameters", ctypes.c_char_p), ("call", ctypes.c_void_p))
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel of a library: its parameters' types as C spells them, and its address."""
+
+    name: str
+    parameters: tuple[str, ...]
+    call: int
+
+
+@dataclass(frozen=True)
+class Library:
+    """A compiled module. `dynamic_shared` is the address of the function that finds its dynamic shared memory."""
+
+    path: Path
+    kernels: dict[str, Kernel]
+    dynamic_shared: int
+    dynamic_room: int
+    checked: bool
+
+
+def load(text: str, options: Sequence[str] = (), checked: bool = False) -> Library:
+    """The kernels of `text`. ValueError for an option that only a GPU's compiler knows; NoCompiler, CompileError."""
+    return _load(text, tuple(options), checked)
+
+
+@cache
+def runtime() -> ctypes.CDLL:
+    """The runtime, for all modules of the process: they find its functions and its threadIdx by name."""
+    compiler = find_compiler()
+    flags = [*_COMMON, "-O2"]
+    name = f"runtime-{digest(*flags, compiler.version, _sources('*.h', '*.cpp'))}.so"
+    path = build(compiler, name, [*flags, *(str(HERE / file) for file in RUNTIME)])
+    return ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+
+
+@cache
+def _load(text: str, options: tuple[str, ...], checked: bool) -> Library:
+    runtime()
+    compiler = find_compiler()
+    defines = _defines(options)
+    flags = [*_COMMON, *_KERNEL, "-include", str(HERE / "cuda_on_cpu.h"), "-x", "c++", "-"]
+    if compiler.gnu:
+        flags.append("-fno-extern-tls-init")  # `extern thread_local` is read without asking for its constructor
+    name = digest(text, *flags, *defines, compiler.version, _sources("*.h")) + ".so"
+    path = build(
+        compiler,
+        name,
+        flags,
+        lambda: _complete(compiler.run(["-E", *defines, "-x", "c++", "-"], f'#line 1 "kernel.cu"\n{text}')),
+    )
+    module = ctypes.CDLL(str(path))
+    table = ctypes.cast(module.gpusim_kernels, ctypes.POINTER(_Row))
+    rows = itertools.takewhile(lambda row: row.name, (table[i] for i in itertools.count()))
+    kernels = {row.name.decode(): Kernel(row.name.decode(), _parameters(row.parameters), row.call) for row in rows}
+    dynamic = ctypes.cast(module.gpusim_find_dynamic, ctypes.c_void_p).value or 0
+    return Library(path, kernels, dynamic, ctypes.c_ulong.in_dll(module, "gpusim_dynamic_room").value, checked)
+
+
+def _parameters(spelled: bytes) -> tuple[str, ...]:
+    return tuple(spelled.decode().split(", ")) if spelled else ()
+
+
+@cache
+def _sources(*patterns: str) -> str:
+    """What the header and the runtime are made of: a change to them outdates whatever was built with them."""
+    return "\0".join(file.read_text() for pattern in patterns for file in sorted(HERE.glob(pattern)))
+
+
+def _defines(options: Sequence[str]) -> list[str]:
+    """The options of the preprocessor; those that only tune a GPU's compiler have no meaning here."""
+    defines = ["-DGPUCNN_SIM=1", "-D__CUDA_ARCH__=800"]
+    for option in options:
+        if option.startswith(("-D", "-U", "-I")):
+            defines.append(option)
+        elif not option.startswith(_IGNORED):
+            raise ValueError(f"option {option!r} means nothing to the simulator; it takes -D, -U and -I")
+    return defines
+
+
+def _complete(text: str) -> str:
+    """The preprocessed text with the table of its kernels and the room for its dynamic shared memory."""
+    names = {match["name"]: None for match in _KERNELS.finditer(text) if not match["template"]}
+    dynamic = dict.fromkeys(_DYNAMIC.findall(text))
+    room = DYNAMIC_ROOM if dynamic else 16
+    rows = "".join(f"GPUSIM_KERNEL({name})" for name in names)
+    labels = "".join(f".globl {name}\\n.hidden {name}\\n{name}:\\n" for name in ("gpusim_dynamic", *dynamic))
+    return f"""{text}
+# 1 "gpusim_foot"
+asm(".section .tbss.gpusim_dynamic,\\"awT\\",@nobits\\n.balign 128\\n{labels}.zero {room}\\n.previous\\n");
+extern constinit thread_local char gpusim_dynamic[];
+#pragma GCC visibility push(default)
+extern "C" void* gpusim_find_dynamic() {{ return gpusim_dynamic; }}
+extern "C" {{ extern const unsigned long gpusim_dynamic_room = {room}; }}
+extern "C" {{ extern const gpusim::Kernel gpusim_kernels[] = {{ {rows} {{}} }}; }}
+#pragma GCC visibility pop
+"""

@@ -1,0 +1,89 @@
+"""The C++ compiler: which one there is, and what it makes of a text, kept on disk."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+
+class NoCompiler(Exception):
+    """There is no C++ compiler; `hint` says what to install."""
+
+    def __init__(self) -> None:
+        self.hint = "apt install g++, or pip install ziglang"
+        super().__init__(f"simulating a kernel needs a C++ compiler, and there is neither g++ nor clang++: {self.hint}")
+
+
+class CompileError(Exception):
+    """The compiler refused the text; the message is the compiler's, from its first error on."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    command: tuple[str, ...]
+    version: str
+
+    @property
+    def gnu(self) -> bool:
+        return "clang" not in self.version
+
+    def run(self, arguments: Sequence[str], text: str = "") -> str:
+        """What the compiler prints; `text` is its input. CompileError where it fails."""
+        done = subprocess.run([*self.command, *arguments], input=text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = done.stderr.splitlines()
+            errors = [i for i, line in enumerate(lines) if "error:" in line]
+            raise CompileError("\n".join(lines[errors[0] if errors else 0 :][:12]))
+        return done.stdout
+
+
+def find_compiler() -> Compiler:
+    """g++, clang++ or zig's clang, whichever is found first. NoCompiler where there is none."""
+    for name in ("g++", "clang++"):
+        if path := shutil.which(name):
+            return _compiler((path,))
+    if find_spec("ziglang"):
+        return _compiler((sys.executable, "-m", "ziglang", "c++"))
+    raise NoCompiler
+
+
+@cache
+def _compiler(command: tuple[str, ...]) -> Compiler:
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    return Compiler(command, done.stdout.splitlines()[0])
+
+
+def cache_folder() -> Path:
+    """Where built kernels are kept: beside the data sets, in the user's cache folder."""
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "gpucnn" / "kernels"
+
+
+def digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def build(compiler: Compiler, name: str, arguments: Sequence[str], text: Callable[[], str] = lambda: "") -> Path:
+    """The file `name` of the cache folder; if it is not there, compiled from `text()` or the files in `arguments`.
+
+    Processes that build it at once do not disturb one another: each writes a file of its own and renames it.
+    """
+    path = cache_folder() / name
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / name
+        compiler.run([*arguments, "-o", str(made)], text())
+        made.replace(path)
+    return path

@@ -1,0 +1,31 @@
+"""KernelFault: what a kernel did wrong, where in its source, and which thread of which block did it."""
+
+Index = tuple[int, int, int]
+
+
+class KernelFault(Exception):
+    """A kernel that broke the rules of CUDA.
+
+    kind: race, out-of-bounds, uninitialised, divergent-barrier, deadlock, bad-mask, misaligned or bad-argument (and
+    assertion, where the kernel itself said stop); kernel: its name; lines: ("conv2d.cu:22", "conv2d.cu:31"), the
+    place of the fault first, then that of the other thread where there is one; thread, block: indices (x, y, z) of
+    who did it, None where no thread ran yet.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        kernel: str,
+        text: str,
+        lines: tuple[str, ...] = (),
+        thread: Index | None = None,
+        block: Index | None = None,
+        other: str = "",
+    ):
+        self.kind, self.kernel, self.lines, self.thread, self.block = kind, kernel, lines, thread, block
+        where = f" at {lines[0]} by thread {_index(thread)} of block {_index(block)}" if thread and block else ""
+        super().__init__(f"{kernel}: {kind}{where}: {text}{other}")
+
+
+def _index(index: Index) -> str:
+    return f"({', '.join(map(str, index))})"

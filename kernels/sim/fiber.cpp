@@ -1,0 +1,109 @@
+// Fibers: each CUDA thread that waits keeps its own stack. Switching is a saved stack pointer and six registers on
+// x86-64 (System V), and ucontext elsewhere, which costs ten times as much because it saves the signal mask.
+#include "runtime.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <vector>
+
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+namespace gpusim {
+
+constexpr size_t STACK = 128 << 10;
+
+struct Fiber {
+    char* stack = nullptr;
+    Body body = nullptr;
+#if defined(__x86_64__)
+    void* top = nullptr;  // the stack pointer while it is switched out
+#else
+    ucontext_t context;
+#endif
+};
+
+static Fiber host_fiber;
+Fiber* const host = &host_fiber;
+static std::vector<Fiber*> all, idle;
+
+#if defined(__x86_64__)
+extern "C" void gpusim_switch(void** save, void* top);
+asm(R"(
+.text
+.globl gpusim_switch
+.hidden gpusim_switch
+.type gpusim_switch, @function
+gpusim_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size gpusim_switch, .-gpusim_switch
+)");
+
+static void prepare(Fiber* fiber, int number) {
+    // Tops are staggered: stacks one power of two apart would compete for the same sets of the cache.
+    void** top = reinterpret_cast<void**>(fiber->stack + STACK - number % 61 * 64 - 64);
+    *--top = nullptr;  // the return address of body(), which never returns: aligned as after a call
+    *--top = reinterpret_cast<void*>(fiber->body);
+    for (int saved = 0; saved < 6; saved++) *--top = nullptr;
+    fiber->top = top;
+}
+void switch_fiber(Fiber* from, Fiber* to) { gpusim_switch(&from->top, to->top); }
+#else
+static void prepare(Fiber* fiber, int) {
+    getcontext(&fiber->context);
+    fiber->context.uc_stack.ss_sp = fiber->stack;
+    fiber->context.uc_stack.ss_size = STACK;
+    fiber->context.uc_link = nullptr;
+    makecontext(&fiber->context, fiber->body, 0);
+}
+void switch_fiber(Fiber* from, Fiber* to) { swapcontext(&from->context, &to->context); }
+#endif
+
+void leave_fiber(Fiber* to) {
+    Fiber gone;
+    switch_fiber(&gone, to);
+    __builtin_unreachable();
+}
+
+Fiber* take_fiber(Body body) {
+    if (!idle.empty()) {
+        Fiber* fiber = idle.back();
+        idle.pop_back();
+        return fiber;
+    }
+    const size_t page = size_t(sysconf(_SC_PAGESIZE));
+    void* memory = mmap(nullptr, page + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) __builtin_trap();
+    mprotect(memory, page, PROT_NONE);  // a stack that overflows stops at this page instead of in its neighbour
+    Fiber* fiber = new Fiber;
+    fiber->stack = static_cast<char*>(memory) + page;
+    fiber->body = body;
+    prepare(fiber, int(all.size()));
+    all.push_back(fiber);
+    return fiber;
+}
+
+void give_fiber(Fiber* fiber) { idle.push_back(fiber); }
+
+void reset_fibers() {
+    idle = all;
+    for (size_t i = 0; i < all.size(); i++) prepare(all[i], int(i));
+}
+
+}  // namespace gpusim

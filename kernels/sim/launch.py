@@ -1,0 +1,88 @@
+"""A kernel of a library, ready to be called: checks the launch as a GPU's driver does, runs it, raises what it did."""
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from .arguments import pack
+from .build import Kernel, Library, runtime
+from .fault import KernelFault
+from .mode import ORDERS
+
+_U3 = ctypes.c_uint * 3
+_I3 = ctypes.c_int * 3
+
+
+class _Launch(ctypes.Structure):  # gpusim::Launch
+    _fields_ = (
+        ("kernel", ctypes.c_void_p), ("arguments", ctypes.c_void_p), ("dynamic_shared", ctypes.c_void_p),
+        ("dynamic_room", ctypes.c_ulong), ("dynamic_bytes", ctypes.c_ulong), ("grid", _U3), ("block", _U3),
+        ("order", ctypes.c_int), ("checked", ctypes.c_int), ("seed", ctypes.c_ulonglong),
+    )  # fmt: skip
+
+
+class _Place(ctypes.Structure):  # gpusim::Place
+    _fields_ = (
+        ("file", ctypes.c_char_p), ("line", ctypes.c_int), ("instruction", ctypes.c_void_p),
+        ("thread", _I3), ("block", _I3),
+    )  # fmt: skip
+
+
+class _Fault(ctypes.Structure):  # gpusim::Fault
+    _fields_ = (
+        ("kind", ctypes.c_char * 32), ("text", ctypes.c_char * 480), ("places", ctypes.c_int), ("place", _Place * 2),
+    )  # fmt: skip
+
+
+_one_launch = threading.Lock()  # the runtime has one set of threads; ctypes lets go of Python's lock meanwhile
+
+_GRID = (2**31 - 1, 65535, 65535)
+_BLOCK = (1024, 1024, 64)
+_THREADS = 1024
+
+
+class Function:
+    """One kernel, called like CuPy's: function(grid, block, args, shared_mem=0).
+
+    grid, block: up to three ints; args: C-contiguous NumPy arrays, None for a null pointer, NumPy scalars of the
+    parameter's type. `max_dynamic_shared_size_bytes` raises the 48 KB that a block may ask for, as it does in CuPy.
+    """
+
+    def __init__(self, library: Library, kernel: Kernel, order: str, seed: int):
+        self._library, self._kernel, self._order, self._seed = library, kernel, order, seed
+        self.max_dynamic_shared_size_bytes = 48 * 1024
+
+    def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int = 0) -> None:
+        kernel = self._kernel
+        grid3, block3 = self._dimensions("grid", grid, _GRID), self._dimensions("block", block, _BLOCK)
+        if block3[0] * block3[1] * block3[2] > _THREADS:
+            raise KernelFault(
+                "bad-argument", kernel.name, f"a block of {tuple(block)} has more than {_THREADS} threads"
+            )
+        if not 0 <= shared_mem <= self.max_dynamic_shared_size_bytes:
+            raise KernelFault("bad-argument", kernel.name, f"{shared_mem} bytes of shared memory, of at most "
+                f"{self.max_dynamic_shared_size_bytes}: max_dynamic_shared_size_bytes raises it")  # fmt: skip
+        values = pack(kernel, args)
+        pointers = (ctypes.c_void_p * (len(values) + 1))(*(ctypes.addressof(value) for value in values))
+        request = _Launch(
+            kernel.call, ctypes.addressof(pointers), self._library.dynamic_shared, self._library.dynamic_room,
+            shared_mem, _U3(*grid3), _U3(*block3), ORDERS.index(self._order), self._library.checked, self._seed,
+        )  # fmt: skip
+        fault = _Fault()
+        with _one_launch:
+            failed = runtime().gpusim_launch(ctypes.byref(request), ctypes.byref(fault))
+        if failed:
+            raise self._fault(fault)
+
+    def _dimensions(self, what: str, given: Sequence[int], most: tuple[int, int, int]) -> tuple[int, ...]:
+        padded = (*given, 1, 1, 1)[:3]
+        if not 1 <= len(given) <= 3 or not all(1 <= size <= limit for size, limit in zip(padded, most, strict=True)):
+            raise KernelFault("bad-argument", self._kernel.name, f"{what} {tuple(given)}, of 1 to {most}")
+        return padded
+
+    def _fault(self, fault: _Fault) -> KernelFault:
+        places = fault.place[: fault.places]
+        lines = tuple(f"{place.file.decode()}:{place.line}" for place in places if place.file)
+        return KernelFault(fault.kind.decode(), self._kernel.name, fault.text.decode(), lines,
+            tuple(places[0].thread) if places else None, tuple(places[0].block) if places else None)  # fmt: skip

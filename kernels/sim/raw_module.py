@@ -1,0 +1,28 @@
+"""RawModule: cupy.RawModule's call form over NumPy arrays, on the CPU."""
+
+from collections.abc import Sequence
+
+from .build import load
+from .launch import Function
+from .mode import Mode
+
+
+class RawModule:
+    """The kernels of a .cu text: RawModule(code=text, options=("-DTILE=16",)).get_function(name)(grid, block, args).
+
+    check: judge every access, and raise KernelFault for what is wrong; order: "forward", "reverse" or "random" (from
+    `seed`), the schedule of threads and blocks. Nothing is compiled before the first get_function.
+    """
+
+    def __init__(
+        self, code: str, options: Sequence[str] = (), check: bool = False, order: str = "forward", seed: int = 0
+    ):
+        self._code, self._options = code, tuple(options)
+        self._mode = Mode(check, order, seed)
+
+    def get_function(self, name: str) -> Function:
+        """ValueError where the text has no such kernel; NoCompiler, CompileError."""
+        library = load(self._code, self._options, self._mode.check)
+        if name not in library.kernels:
+            raise ValueError(f"there is no kernel {name!r}; there are {', '.join(library.kernels) or 'none'}")
+        return Function(library, library.kernels[name], self._mode.order, self._mode.seed)
