@@ -1,6 +1,7 @@
 """RawModule: cupy.RawModule's call form over NumPy arrays, on the CPU."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from .build import load
 from .launch import Function
@@ -15,10 +16,16 @@ class RawModule:
     """
 
     def __init__(
-        self, code: str, options: Sequence[str] = (), check: bool = False, order: str = "forward", seed: int = 0
+        self,
+        code: str,
+        options: Sequence[str] = (),
+        check: bool = False,
+        order: str = "forward",
+        seed: int = 0,
+        report: Any = None,
     ):
         self._code, self._options = code, tuple(options)
-        self._mode = Mode(check, order, seed)
+        self._mode = Mode(check, order, seed, report=report)
 
     def get_function(self, name: str) -> Function:
         """ValueError where the text has no such kernel; NoCompiler, CompileError."""
