@@ -13,6 +13,7 @@ from ..errors import GpucnnError
 from .data import data
 from .doctor import doctor
 from .eval import eval_
+from .kernels import kernels
 from .output import program
 from .predict import predict
 from .summary import summary
@@ -73,5 +74,5 @@ def main() -> None:
     """
 
 
-for command in (train, eval_, predict, summary, data, doctor):
+for command in (train, eval_, predict, summary, data, kernels, doctor):
     main.add_command(command)
