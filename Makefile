@@ -1,10 +1,10 @@
-# make setup | train | test | test-gpu | lint | bench; ARGS="..." goes to the command, EXTRAS=cuda12|cuda13 to setup
+# make setup | train | test | test-gpu | lint | bench | bench-gpu; ARGS="..." goes to the command, EXTRAS=cuda12|cuda13 to setup
 
 PYTHON ?= python3
 BIN := .venv/bin
 comma := ,
 
-.PHONY: setup train test test-gpu lint bench
+.PHONY: setup train test test-gpu lint bench bench-gpu
 
 setup: .venv/dev
 	$(if $(EXTRAS),$(BIN)/pip install -q -e '.[dev$(comma)$(EXTRAS)]')
@@ -17,9 +17,12 @@ test: .venv/dev
 	$(BIN)/pytest $(ARGS)
 
 # with any Python that has what the tests import; nothing is installed: build/path holds kernels/ under its name
-test-gpu: PYTHON = $(BIN)/python
+test-gpu bench-gpu: PYTHON = $(BIN)/python
 test-gpu: build/path/gpucnn_kernels
 	PYTHONPATH=build/path:. $(PYTHON) -m pytest -m gpu $(ARGS)
+
+bench-gpu: build/path/gpucnn_kernels
+	PYTHONPATH=build/path:. $(PYTHON) bench/gpu_train.py $(ARGS)
 
 build/path/gpucnn_kernels:
 	mkdir -p build/path

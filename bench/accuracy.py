@@ -12,6 +12,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from machine import describe
 
@@ -38,20 +39,22 @@ CLAIMS = {
 }
 
 
+def train(flags: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What `gpucnn train` says at the end of a run with `flags`, and its records of the epochs."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "gpucnn", "train", *flags, "--output-dir", folder, "--json", "--no-download"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        result = json.loads(done.stdout.splitlines()[-1])
+        epochs = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
+    result["test_accuracy_per_epoch"] = [epoch["test_accuracy"] for epoch in epochs]
+    result["seconds"] = sum(epoch["seconds"] for epoch in epochs)
+    del result["run_dir"]
+    return result, epochs
+
+
 def measure(name: str, claim: Claim) -> bool:
     """Run a claim with each of its seeds and write what came out; True where it holds."""
-    runs = []
-    for seed in range(claim.seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            flags = [*claim.flags.split(), "--seed", str(seed), "--output-dir", folder, "--json", "--no-download"]
-            command = [sys.executable, "-m", "gpucnn", "train", *flags]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            result = json.loads(done.stdout.splitlines()[-1])
-            epochs = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
-        result["test_accuracy_per_epoch"] = [epoch["test_accuracy"] for epoch in epochs]
-        result["seconds"] = sum(epoch["seconds"] for epoch in epochs)
-        del result["run_dir"]
-        runs.append(result)
+    runs = [train([*claim.flags.split(), "--seed", str(seed)])[0] for seed in range(claim.seeds)]
     mean = statistics.mean(run["test_accuracy"] for run in runs)
     holds = claim.low <= mean <= claim.high
     record = {"flags": claim.flags, "mean": mean, "low": claim.low, "high": claim.high, "holds": holds}

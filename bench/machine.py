@@ -3,12 +3,15 @@
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import gpucnn
 
 
 def describe() -> dict[str, Any]:
@@ -26,10 +29,30 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": f"{blas['name']} {blas['version']}",
-        "gpucnn": version("gpucnn"),
+        "gpucnn": gpucnn.__version__,
         "commit": commit,
         "day": date.today().isoformat(),
     }
+
+
+def describe_gpu() -> dict[str, str]:
+    """The GPU, its driver, and the versions of what compiles kernels for it."""
+    import cupy
+
+    driver = cupy.cuda.runtime.driverGetVersion()
+    found = {
+        "gpu": cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode(),
+        "driver": f"CUDA {driver // 1000}.{driver % 1000 // 10}",
+        "cupy": cupy.__version__,
+        "nvrtc": ".".join(map(str, cupy.cuda.nvrtc.getVersion())),
+    }
+    with suppress(OSError):  # no nvidia-smi: then CUDA's own number of the driver must do
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        done = subprocess.run(query, check=False, capture_output=True, text=True)
+        found["driver"] += f", {done.stdout.splitlines()[0]}" if done.stdout else ""
+    with suppress(PackageNotFoundError):
+        found["numba-cuda"] = version("numba-cuda")
+    return found
 
 
 def _cpu() -> str:
