@@ -32,15 +32,18 @@ with suppress(ModuleNotFoundError):  # a machine with a GPU may have pytest and 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request):
-    """Every device there is, one after another."""
-    if request.param == "cuda" and (fault := probe_cuda()):
+    """Every device there is, one after another; float64 takes the reference kernels on a GPU, too."""
+    if request.param == "cpu":
+        return Device("cpu")
+    if fault := probe_cuda():
         pytest.skip(f"no GPU: {fault}")
-    return Device(request.param)
+    return Device("cuda", kernels="xp")
 
 
 def pytest_addoption(parser, pluginmanager):
     if not pluginmanager.hasplugin("timeout"):
         parser.addini("timeout", "of pytest-timeout, which is not installed")
+    parser.addoption("--draws", type=int, default=20, help="how many drawn shapes each kernel is tried on")
     parser.addoption("--strict-skips", action="store_true", help="fail on every skip that is not for want of a GPU")
 
 

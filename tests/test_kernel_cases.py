@@ -1,0 +1,133 @@
+"""Every kernel against the reference in float64: the shape table and drawn shapes, between poisoned memory.
+
+CUDA C runs as its source and as the PTX that NVRTC makes of it, Numba as the PTX that Numba makes of it; on a GPU
+all of them run there. `--draws N` sets the number of drawn shapes; `make test-kernels` takes 200.
+"""
+
+import gpucnn_kernels as kernels
+import numpy as np
+import pytest
+from gpucnn_kernels import cases, check
+from gpucnn_kernels.sim import mode
+
+from gpucnn.backend import Device, probe_cuda
+
+WRITTEN = [(op, impl) for op in cases.ops() for impl in kernels.implementations(op) if impl in ("numba", "raw")]
+TIERS = [(op, impl, tier) for op, impl in WRITTEN for tier in (("source", "ptx") if impl == "raw" else ("ptx",))]
+each_kernel = pytest.mark.parametrize("op, impl", WRITTEN)
+
+
+def faults(verdicts):
+    return [f"{verdict.case}: {verdict.fault}" for verdict in verdicts if verdict.fault]
+
+
+def test_every_op_has_cases_and_both_implementations_that_it_should_have():
+    assert set(cases.ops()) == set(kernels.ops()) - {"philox"}
+    both = {"conv2d", "maxpool2d", "avgpool2d", "globalavgpool2d"}
+    assert {op for op, impl in WRITTEN if impl == "numba"} == both
+    assert {op for op, impl in WRITTEN if impl == "raw"} == {*both, "cross_entropy", "dropout", "linear"}
+
+
+@pytest.mark.parametrize("op, impl, tier", TIERS)
+def test_on_the_simulator(op, impl, tier, pytestconfig):
+    module = kernels.load(op, impl)
+    with mode(tier=tier):
+        for wanted in (cases.table(op), cases.draws(op, pytestconfig.getoption("--draws"))):
+            assert faults(check.check(module, wanted)) == []
+
+
+@pytest.mark.parametrize("op, impl, tier", TIERS)
+def test_nothing_to_report_in_three_schedules(op, impl, tier):
+    with mode(tier=tier):
+        assert faults(check.check(kernels.load(op, impl), cases.table(op), sanitize=True)) == []
+
+
+@pytest.mark.gpu
+@each_kernel
+def test_on_a_gpu(op, impl, pytestconfig):
+    if fault := probe_cuda():
+        pytest.skip(f"no GPU: {fault}")
+    wanted = [*cases.table(op), *cases.draws(op, pytestconfig.getoption("--draws"))]
+    assert faults(check.check(kernels.load(op, impl), wanted, Device("cuda").xp)) == []
+
+
+@pytest.mark.parametrize("op", cases.ops())
+def test_the_reference_passes_its_own_table_in_float32(op):
+    verdicts = list(check.check(kernels.load(op, "xp"), [*cases.table(op), *cases.draws(op, 20)]))
+    assert faults(verdicts) == []
+    assert max(verdict.error for verdict in verdicts) < 0.5
+
+
+# the check itself
+
+
+class Wrong:
+    """The reference of an op with one thing wrong."""
+
+    def __init__(self, op, spoil):
+        self.module, self.spoil = kernels.load(op, "xp"), spoil
+
+    def __getattr__(self, name):
+        def call(*arguments, out):
+            result = getattr(self.module, name)(*arguments, out=out)
+            self.spoil(arguments, out)
+            return result
+
+        return call
+
+
+def last_of_result(arguments, out):
+    out.reshape(-1)[-1] += 1e-3
+
+
+def not_written(arguments, out):
+    out.reshape(-1)[:1] = np.frombuffer(b"\xff" * 4, np.float32)
+
+
+def an_argument(arguments, out):
+    arguments[0].reshape(-1)[0] = 7
+
+
+@pytest.mark.parametrize(
+    "spoil, text",
+    [
+        (last_of_result, "the result is wrong in 1 of"),
+        (not_written, "the result is wrong in 1 of"),
+        (an_argument, "an argument, or memory beside it, was written"),
+    ],
+)
+def test_what_is_wrong_is_found(spoil, text):
+    [verdict] = check.check(Wrong("avgpool2d", spoil), cases.table("avgpool2d")[:1])
+    assert text in verdict.fault
+
+
+@pytest.mark.parametrize("place", [-1, 0])
+def test_a_write_beside_the_result_is_found(place):
+    def spoil(arguments, out):
+        buffer = out
+        while isinstance(buffer.base, np.ndarray):
+            buffer = buffer.base
+        buffer[place] = 0
+
+    [verdict] = check.check(Wrong("avgpool2d", spoil), cases.table("avgpool2d")[:1])
+    assert verdict.fault == "memory beside the result was written"
+
+
+def test_cases_are_the_same_ones_again():
+    for op in cases.ops():
+        for one, other in zip(cases.draws(op, 3), cases.draws(op, 3), strict=True):
+            assert str(one) == str(other)
+            assert all(
+                np.array_equal(a, b, equal_nan=True) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else True
+                for a, b in zip(one.arguments, other.arguments, strict=True)
+            )
+
+
+def test_arguments_are_what_float32_holds_and_differ():
+    for op in cases.ops():
+        for case in cases.table(op):
+            for value in case.arguments:
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                    assert np.array_equal(value, value.astype(np.float32), equal_nan=True)
+            if "special" not in case.shape and case.function == "forward":
+                assert len(np.unique(case.arguments[0])) == case.arguments[0].size
