@@ -142,11 +142,14 @@ extern "C" __global__ void __launch_bounds__(SIDE * SIDE) conv2d_forward_tiled(
 #define TILE_P (TX * REG_P)
 #define STAGED (TILE_P / THREADS)  // pixels that one thread stages
 
-// sums[i][j] += pixels[k][tx + i * TX] * channels[k][ty * REG_C + j] over the TILE_K steps of a slice
+// sums[i][j] += points[k][tx + i * TX] * channels[k][ty * REG_C + j] over the steps k of a slice; points are pixels,
+// or the taps of the weights further below.
+template <int REG, int STEPS, int WIDTH>
 __device__ __forceinline__ void multiply_slice(
-    float (&sums)[REG_P][REG_C], const float (&pixels)[TILE_K][TILE_P], const float (&channels)[TILE_K][TILE_C + 4],
-    int tx, int ty) {
-    for (int k = 0; k < TILE_K; ++k) {
+    float (&sums)[REG][REG_C], const float (&points)[STEPS][WIDTH], const float (&channels)[STEPS][TILE_C + 4], int tx,
+    int ty) {
+#pragma unroll 4
+    for (int k = 0; k < STEPS; ++k) {
         float channel[REG_C];
 #pragma unroll
         for (int j = 0; j < REG_C; j += 4) {
@@ -154,10 +157,10 @@ __device__ __forceinline__ void multiply_slice(
             channel[j] = four.x, channel[j + 1] = four.y, channel[j + 2] = four.z, channel[j + 3] = four.w;
         }
 #pragma unroll
-        for (int i = 0; i < REG_P; ++i) {
-            const float pixel = pixels[k][tx + i * TX];
+        for (int i = 0; i < REG; ++i) {
+            const float point = points[k][tx + i * TX];
 #pragma unroll
-            for (int j = 0; j < REG_C; ++j) sums[i][j] += pixel * channel[j];
+            for (int j = 0; j < REG_C; ++j) sums[i][j] += point * channel[j];
         }
     }
 }
@@ -180,7 +183,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_forward_gemm(
         ix[s] = p % ow * sw - pw;
         at[s] = (p / (oh * ow) * ci * h + iy[s]) * w_ + ix[s];
     }
-    float sums[REG_P][REG_C] = {};
+    float sums[REG_P][REG_C];
+#pragma unroll
+    for (int j = 0; j < REG_C; ++j) {
+        const int o = o0 + ty * REG_C + j;
+        const float bias = b && o < co ? b[o] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < REG_P; ++i) sums[i][j] = bias;
+    }
     int c = 0, ky = 0, kx = 0;
     for (int k0 = 0; k0 < depth; k0 += TILE_K) {
 #pragma unroll
@@ -206,7 +216,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_forward_gemm(
 #pragma unroll
         for (int j = 0; j < REG_C; ++j) {
             const int o = o0 + ty * REG_C + j;
-            if (p < pixels && o < co) y[to + o * oh * ow] = sums[i][j] + (b ? b[o] : 0.0f);
+            if (p < pixels && o < co) y[to + o * oh * ow] = sums[i][j];
         }
     }
 }
@@ -308,21 +318,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_weight_gem
             xs[lane][i] = inside ? x[x_at + tap_at[i]] : t0 + i == taps ? 1.0f : 0.0f;
         }
         __syncthreads();  // the slice is complete before anybody reads it
-#pragma unroll 4
-        for (int s = 0; s < TILE_S; ++s) {
-            float channel[REG_C];
-#pragma unroll
-            for (int j = 0; j < REG_C; j += 4) {
-                const float4 four = load4(&gs[s][ty * REG_C + j]);
-                channel[j] = four.x, channel[j + 1] = four.y, channel[j + 2] = four.z, channel[j + 3] = four.w;
-            }
-#pragma unroll
-            for (int i = 0; i < REG_T; ++i) {
-                const float tap = xs[s][tx + i * TX];
-#pragma unroll
-                for (int j = 0; j < REG_C; ++j) sums[i][j] += tap * channel[j];
-            }
-        }
+        multiply_slice(sums, xs, gs, tx, ty);
         __syncthreads();  // everybody has read it before the next one overwrites it
     }
 #pragma unroll

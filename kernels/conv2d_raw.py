@@ -53,10 +53,12 @@ def backward_weight(
     """gw (co, ci, kh, kw) and gb (co,). workspace: a float32 array of `convolution.workspace_size` or more elements."""
     g, gw, gb = backward_weight_result(gy, x, w_shape, stride, padding, out)
     tile, partial, (count, chunk) = channel_tile(g.co), partial_sums(gy, g, workspace), splits(g)
-    grid, arguments = (count, ceil_div(g.taps + 1, TAPS), ceil_div(g.co, tile)), (gy, x, partial, chunk, *g)
-    kernels.launch("conv2d_backward_weight_gemm", grid, (THREADS,), arguments, defines=(f"-DTILE_C={tile}",))
-    columns = ceil_div(g.co * (g.taps + 1), 32)
-    kernels.launch("conv2d_backward_weight_reduce", (columns,), (256,), (partial, gw, gb, count, g.co, g.taps))
+    defines = (f"-DTILE_C={tile}",)
+    grid: tuple = (count, ceil_div(g.taps + 1, TAPS), ceil_div(g.co, tile))
+    arguments: tuple = (gy, x, partial, chunk, *g)
+    kernels.launch("conv2d_backward_weight_gemm", grid, (THREADS,), arguments, defines=defines)
+    grid, arguments = (ceil_div(g.co * (g.taps + 1), 32),), (partial, gw, gb, count, g.co, g.taps)
+    kernels.launch("conv2d_backward_weight_reduce", grid, (256,), arguments, defines=defines)
     return gw, gb
 
 
