@@ -3,6 +3,19 @@
 from .compiler import CompileError, NoCompiler
 from .fault import KernelFault
 from .mode import Mode, current_mode, mode
+from .numba_module import NumbaModule
+from .ptx import PtxError, PtxModule
 from .raw_module import RawModule
 
-__all__ = ["CompileError", "KernelFault", "Mode", "NoCompiler", "RawModule", "current_mode", "mode"]
+__all__ = [
+    "CompileError",
+    "KernelFault",
+    "Mode",
+    "NoCompiler",
+    "NumbaModule",
+    "PtxError",
+    "PtxModule",
+    "RawModule",
+    "current_mode",
+    "mode",
+]

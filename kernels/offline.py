@@ -1,0 +1,113 @@
+"""PTX without a GPU: CUDA C by NVRTC, Numba functions by NVVM. Both compilers come as wheels and ask for no driver.
+
+    cuda_c_to_ptx(text, ("-DTILE=16",))                       CUDA C -> PTX
+    numba_to_ptx(function, "void(float32[::1], int32)")       a Numba CUDA kernel -> PTX
+
+The PTX carries the lines of its source, so that whoever reads it (kernels/sim/ptx.py) can name them.
+Documentation: https://docs.nvidia.com/cuda/nvrtc and https://nvidia.github.io/numba-cuda.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+ARCH = "sm_80"  # the oldest with cp.async and with mma.sync of tf32 and bf16
+
+
+class MissingPackage(ImportError):
+    """A package of the extra `sim` is not installed; `hint` is the command that installs it."""
+
+    hint = "pip install 'gpucnn[sim]'"
+
+    def __init__(self, what: str, cause: ImportError) -> None:
+        super().__init__(f"{what} is not installed ({cause}); {self.hint}")
+
+
+class CompileError(ValueError):
+    """The kernel's text is refused; the message is the compiler's."""
+
+
+def cuda_c_to_ptx(text: str, options: Sequence[str] = (), arch: str = ARCH, name: str = "kernel.cu") -> str:
+    """Compile CUDA C to PTX.
+
+    options: as for NVRTC, like "-DTILE=16"; C++17 and line information are set. name: the file of lines without #line.
+    Raises CompileError with NVRTC's log, MissingPackage where its wheels are not installed.
+    """
+    try:
+        from cuda.bindings import nvrtc
+    except ImportError as error:
+        raise MissingPackage("cuda-bindings, which calls NVRTC", error) from None
+    flags = [f"--gpu-architecture={arch}", "--std=c++17", "--generate-line-info", *options]
+    try:
+        _, program = nvrtc.nvrtcCreateProgram(text.encode(), name.encode(), 0, [], [])
+    except RuntimeError as error:  # what cuda-bindings raises where it finds no libnvrtc
+        raise MissingPackage("NVRTC", ImportError(str(error).strip().splitlines()[0])) from None
+    try:
+        (status,) = nvrtc.nvrtcCompileProgram(program, len(flags), [flag.encode() for flag in flags])
+        if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            log = _read(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
+            raise CompileError(f"NVRTC refuses {name} for {arch}:\n{log.strip() or status.name}")
+        return _read(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)
+    finally:
+        nvrtc.nvrtcDestroyProgram(program)
+
+
+def _read(size: Callable, get: Callable, program: Any) -> str:
+    _, length = size(program)
+    buffer = bytearray(length)
+    get(program, buffer)
+    return buffer.decode().rstrip("\0")
+
+
+def numba_to_ptx(function: Callable, signature: str, arch: str = ARCH) -> str:
+    """Compile a plain Python function as a Numba CUDA kernel to PTX, its entry named as the function is.
+
+    signature: like "void(float32[::1], int32)". An array arrives as seven parameters: meminfo, parent, item
+    count, item size, data, shape, stride (sim/numba_module.py fills them).
+    Raises CompileError with Numba's message, MissingPackage where numba-cuda or NVVM is not installed.
+    """
+    try:
+        from numba import cuda
+        from numba.core.errors import NumbaError
+    except ImportError as error:
+        raise MissingPackage("numba-cuda", error) from None
+    if not hasattr(cuda, "compile"):
+        raise MissingPackage("numba-cuda", ImportError("this numba.cuda has no compile()"))
+    capability = _capability(arch)
+    try:
+        with _no_device_asked(capability):
+            ptx, _ = cuda.compile(
+                function, signature, cc=capability, device=False, abi="numba", output="ptx", lineinfo=True
+            )
+    except NumbaError as error:
+        raise CompileError(f"Numba refuses {function.__name__}{signature.removeprefix('void')}:\n{error}") from error
+    except ImportError as error:
+        raise MissingPackage("NVVM, the compiler behind numba-cuda", error) from None
+    match = re.search(r"\.visible\s+\.entry\s+([\w$]+)", ptx)
+    assert match, "a kernel's PTX has an entry"
+    return re.sub(rf"(?<![\w$]){re.escape(match[1])}", function.__name__, ptx)
+
+
+def _capability(arch: str) -> tuple[int, int]:
+    number = int(arch.removeprefix("sm_"))
+    return number // 10, number % 10
+
+
+@contextmanager
+def _no_device_asked(capability: tuple[int, int]) -> Iterator[None]:
+    """Device functions are compiled for the current GPU, and there may be none: let Numba find this one.
+
+    Entered with Numba's compiler lock held, which every compilation takes.
+    """
+    from numba.cuda import dispatcher
+    from numba.cuda.core.compiler_lock import global_compiler_lock
+
+    with global_compiler_lock:
+        asked = dispatcher.get_current_device
+        dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+        try:
+            yield
+        finally:
+            dispatcher.get_current_device = asked
