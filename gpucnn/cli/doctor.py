@@ -2,14 +2,22 @@
 
 import os
 import platform
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from ctypes import CDLL, byref, c_int
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+import numpy as np
+from gpucnn_kernels.sim import mode
+from gpucnn_kernels.sim.compiler import NoCompiler, find_compiler
+from gpucnn_kernels.sim.compiler import cache_folder as built_kernels
 
 from .. import __version__
-from ..backend import probe_cuda
+from ..backend import Device, probe_cuda, to_host
 from ..data.files import cache_folder
 from .options import json_option
 from .output import Output
@@ -26,38 +34,129 @@ class Finding(NamedTuple):
 @click.command(short_help="Check what this machine offers.")
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check Python, the packages, the GPU and the data, and say how to mend what is missing."""
-    from rich.console import Console
-    from rich.table import Table
+    """Check Python, the packages, the GPU, the simulator and the data, and say how to mend what is missing.
 
+    Each kind of kernels is compiled and launched, and its result compared.
+    """
     output = Output(as_json)
-    findings = list(_examine())
-    table = Table("", "found", "to mend it", box=None)
-    for finding in findings:
-        table.add_row(*finding)
-    Console(stderr=as_json, highlight=False).print(table)
+    findings = []
+    for finding in _examine():
+        findings.append(finding)
+        output.say(f"{finding.what:26} {finding.state}")
+        if finding.mend:
+            output.say(f"{'':26} to mend it: {finding.mend}")
     output.result({finding.what: {"found": finding.state, "mend": finding.mend} for finding in findings})
     output.next("train", "--dataset", "digits")
 
 
-def _examine() -> list[Finding]:
+def _examine() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    findings = [
-        Finding("gpucnn", __version__),
-        Finding("python", f"{platform.python_version()} on {platform.platform()}, {cores} cores"),
-    ]
+    yield Finding("gpucnn", __version__)
+    yield Finding("python", f"{platform.python_version()} on {platform.platform()}, {cores} cores")
     for package, mend in (("numpy", ""), ("numba", ""), ("scipy", ""), ("matplotlib", "pip install 'gpucnn[plot]'")):
         try:
-            findings.append(Finding(package, version(package)))
+            yield Finding(package, version(package))
         except PackageNotFoundError:
-            findings.append(Finding(package, "not installed", mend))
-    fault = probe_cuda()
-    findings.append(Finding("gpu", str(fault), fault.hint) if fault else Finding("gpu", "runs kernels"))
+            yield Finding(package, "not installed", mend)
+    yield from _gpu()
+    yield from _simulator()
     folder = os.environ.get("GPUCNN_DATA_DIR")
     missing = folder and not Path(folder).is_dir()
-    findings.append(
-        Finding("GPUCNN_DATA_DIR", folder or "not set", "it is no folder: set it to one" if missing else "")
-    )
-    cache = cache_folder()
-    findings.append(Finding("data cache", f"{cache}{'' if cache.is_dir() else ' (empty)'}"))
-    return findings
+    yield Finding("GPUCNN_DATA_DIR", folder or "not set", "it is no folder: set it to one" if missing else "")
+    yield _cache("data cache", cache_folder, "set XDG_CACHE_HOME to a folder that can be written to")
+
+
+def _gpu() -> Iterator[Finding]:
+    driver = cuda_of_driver()
+    if driver is None:
+        yield Finding(
+            "gpu", "no NVIDIA driver", "with a GPU, install its driver: nvidia.com/drivers; without: --device sim"
+        )
+        return
+    yield Finding("gpu", f"a driver for CUDA {driver // 1000}.{driver % 1000 // 10}")
+    if fault := probe_cuda():  # then no kind of kernels runs, for want of one thing
+        yield Finding("kernels on cuda", str(fault), remedy(fault, driver))
+        return
+    for kind in ("xp", "raw", "numba"):
+        yield _kernels("cuda", kind, driver)
+    cupy_cache = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
+    yield _cache("CuPy's kernel cache", lambda: cupy_cache, "set CUPY_CACHE_DIR to a folder that can be written to")
+
+
+def _simulator() -> Iterator[Finding]:
+    try:
+        yield Finding("C++ compiler", find_compiler().version)
+    except NoCompiler as fault:
+        yield Finding("C++ compiler", "none", fault.hint)
+        return
+    yield _kernels("sim", "raw", None)
+    with mode(tier="ptx"):
+        yield _kernels("sim", "raw", None, " as PTX")
+    yield _kernels("sim", "numba", None)
+    yield _cache("sim's kernel cache", built_kernels, "set XDG_CACHE_HOME to a folder that can be written to")
+
+
+def _kernels(device: str, kind: str, driver: int | None, how: str = "") -> Finding:
+    """Whether kernels of a kind compile, launch and compute the known answer, the means of four squares."""
+    what = f"{kind} kernels on {device}{how}"
+    try:
+        where = Device(device, kernels=f"avgpool2d={kind}")
+        x = where.asarray(np.arange(16).reshape(1, 1, 4, 4), np.float32)
+        y = to_host(where.kernel("avgpool2d").forward(x, (2, 2), (2, 2), (0, 0)))
+    except Exception as fault:  # whatever is missing shows as an error of its own kind
+        lines = str(fault).strip().splitlines() or [type(fault).__name__]
+        return Finding(what, lines[0], remedy(fault, driver))
+    if y.ravel().tolist() != [2.5, 4.5, 10.5, 12.5]:
+        return Finding(what, "compute wrong results", "report this, with the output of gpucnn doctor --json")
+    return Finding(what, "run")
+
+
+def cuda_of_driver() -> int | None:
+    """The newest CUDA that the installed driver can run, like 12090 for 12.9; None without a driver."""
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        found = c_int()
+        try:
+            if CDLL(name).cuDriverGetVersion(byref(found)) == 0:
+                return found.value
+        except OSError:
+            continue
+    return None
+
+
+# what an error says -> what to install, for the CUDA of the driver
+REMEDIES = (
+    (r"CuPy is not installed|No module named 'cupy", "pip install 'gpucnn[cuda{}]'"),
+    (r"numba-cuda|No module named 'numba|nvvm|nvjitlink|cuda-bindings", "pip install 'numba-cuda[cu{}]'"),
+    (r"nvrtc|cannot open source file|vector_types\.h|failed to load builtins", "pip install 'cupy-cuda{}x[ctk]'"),
+)
+
+
+def remedy(fault: Exception, driver: int | None) -> str:
+    """The command that mends what `fault` says is missing; the driver decides for which CUDA to install."""
+    text = str(fault)
+    if driver is not None:
+        if "InsufficientDriver" in text:
+            return (
+                "pip uninstall cupy-cuda13x, then pip install 'gpucnn[cuda12]'"
+                if 12000 <= driver < 13000
+                else "install a newer driver: 525 or later for CUDA 12, 580 or later for CUDA 13"
+            )
+        for pattern, command in REMEDIES:
+            if re.search(pattern, text, re.IGNORECASE):
+                return command.format(13 if driver >= 13000 else 12)
+    return getattr(fault, "hint", "") or "gpucnn kernels check avgpool2d says more"
+
+
+def _cache(what: str, find: Callable[[], Path], mend: str) -> Finding:
+    """A cache folder, what it holds, and whether more can be written to it."""
+    try:
+        folder = find()
+    except ModuleNotFoundError as error:
+        return Finding(what, f"{error.name} is not installed", f"pip install {error.name}")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return Finding(what, f"{folder}, {size / 1e6:.1f} MB")
+    except OSError as error:
+        return Finding(what, f"{folder} cannot be written to ({error.strerror})", mend)

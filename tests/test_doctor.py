@@ -1,0 +1,195 @@
+"""What `gpucnn doctor` says on machines that lack one thing or another, all of them made up here."""
+
+import json
+from importlib import import_module
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from gpucnn_kernels import offline
+from gpucnn_kernels.sim import NoCompiler, current_mode
+
+from gpucnn import DeviceError
+from gpucnn.cli import main
+
+doctor = import_module("gpucnn.cli.doctor")  # `gpucnn.cli.doctor` is the command
+
+
+class Machine:
+    """A GPU with driver, CuPy, all kinds of kernels, a compiler and writable caches; tests take things away."""
+
+    def __init__(self, folder):
+        self.driver = 12090
+        self.fault = None
+        self.broken = {}  # (device, kind) -> what is raised, or a wrong result
+        self.compiler = SimpleNamespace(version="g++ 12")
+        self.caches = folder / "built", folder / "data"
+        self.asked = []
+
+    def device(self, type, kernels):
+        def forward(x, size, stride, padding):
+            kind = kernels.removeprefix("avgpool2d=")
+            self.asked.append((type, kind, current_mode().tier))
+            answer = self.broken.get((type, kind), np.array([[2.5, 4.5], [10.5, 12.5]], np.float32))
+            assert x.dtype == np.float32 and x.sum() == 120
+            if isinstance(answer, Exception):
+                raise answer
+            return answer.reshape(1, 1, 2, 2)
+
+        return SimpleNamespace(asarray=np.asarray, kernel=lambda op: SimpleNamespace(forward=forward))
+
+    def find_compiler(self):
+        if isinstance(self.compiler, Exception):
+            raise self.compiler
+        return self.compiler
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    made = Machine(tmp_path)
+    monkeypatch.setattr(doctor, "Device", made.device)
+    monkeypatch.setattr(doctor, "probe_cuda", lambda: made.fault)
+    monkeypatch.setattr(doctor, "cuda_of_driver", lambda: made.driver)
+    monkeypatch.setattr(doctor, "find_compiler", made.find_compiler)
+    monkeypatch.setattr(doctor, "built_kernels", lambda: made.caches[0])
+    monkeypatch.setattr(doctor, "cache_folder", lambda: made.caches[1])
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "cupy"))
+    return made
+
+
+def report():
+    """what -> (found, mend), as the command says it."""
+    result = CliRunner().invoke(main, ["doctor", "--json"])
+    assert result.exit_code == 0, result.output
+    return {what: (row["found"], row["mend"]) for what, row in json.loads(result.stdout.splitlines()[-1]).items()}
+
+
+def test_a_machine_that_has_everything(machine):
+    found = report()
+    assert found["gpu"] == ("a driver for CUDA 12.9", "")
+    for what in ("xp kernels on cuda", "raw kernels on cuda", "numba kernels on cuda"):
+        assert found[what] == ("run", "")
+    for what in ("raw kernels on sim", "raw kernels on sim as PTX", "numba kernels on sim"):
+        assert found[what] == ("run", "")
+    assert machine.asked == [
+        ("cuda", "xp", "source"),
+        ("cuda", "raw", "source"),
+        ("cuda", "numba", "source"),
+        ("sim", "raw", "source"),
+        ("sim", "raw", "ptx"),
+        ("sim", "numba", "source"),
+    ]
+    assert all(not mend for what, (_, mend) in found.items() if what != "matplotlib")
+
+
+def test_for_people(machine):
+    machine.compiler = NoCompiler()
+    lines = CliRunner().invoke(main, ["doctor"]).output.splitlines()
+    place = lines.index(f"{'C++ compiler':26} none")
+    assert lines[place + 1] == f"{'':26} to mend it: apt install g++, or pip install ziglang"
+
+
+def test_no_driver(machine):
+    machine.driver = None
+    found = report()
+    assert found["gpu"][0] == "no NVIDIA driver" and "--device sim" in found["gpu"][1]
+    assert not [what for what in found if "cuda" in what]
+    assert found["raw kernels on sim"] == ("run", "")
+
+
+CUPY = DeviceError("CuPy is not installed", "a hint")
+OLD = DeviceError("no usable NVIDIA GPU (cudaErrorInsufficientDriver: CUDA driver version is insufficient)", "a hint")
+NVRTC = DeviceError('no usable NVIDIA GPU (Failure finding "libnvrtc.so.13 or libnvrtc.so.12")', "a hint")
+HEADERS = DeviceError('no usable NVIDIA GPU (cannot open source file "vector_types.h")', "a hint")
+DENIED = DeviceError("no usable NVIDIA GPU (cudaErrorDevicesUnavailable)", "check nvidia-smi")
+
+
+@pytest.mark.parametrize(
+    ("fault", "driver", "mend"),
+    [
+        (CUPY, 12040, "pip install 'gpucnn[cuda12]'"),
+        (CUPY, 13000, "pip install 'gpucnn[cuda13]'"),
+        (OLD, 12080, "pip uninstall cupy-cuda13x, then pip install 'gpucnn[cuda12]'"),
+        (OLD, 11080, "install a newer driver: 525 or later for CUDA 12, 580 or later for CUDA 13"),
+        (NVRTC, 12040, "pip install 'cupy-cuda12x[ctk]'"),
+        (NVRTC, 13010, "pip install 'cupy-cuda13x[ctk]'"),
+        (HEADERS, 12040, "pip install 'cupy-cuda12x[ctk]'"),
+        (DENIED, 12040, "check nvidia-smi"),
+    ],
+)
+def test_a_gpu_that_runs_no_kernel(machine, fault, driver, mend):
+    machine.fault, machine.driver = fault, driver
+    found = report()
+    assert found["kernels on cuda"] == (str(fault), mend)
+    assert "raw kernels on cuda" not in found
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "state", "mend"),
+    [
+        (
+            "numba",
+            ModuleNotFoundError("No module named 'numba.cuda'"),
+            "No module named 'numba.cuda'",
+            "pip install 'numba-cuda[cu12]'",
+        ),
+        (
+            "numba",
+            RuntimeError("libNVVM cannot be found.\nLong"),
+            "libNVVM cannot be found.",
+            "pip install 'numba-cuda[cu12]'",
+        ),
+        ("raw", RuntimeError("failed to load builtins"), "failed to load builtins", "pip install 'cupy-cuda12x[ctk]'"),
+        ("raw", RuntimeError(), "RuntimeError", "gpucnn kernels check avgpool2d says more"),
+        ("raw", np.full(4, 2.5), "compute wrong results", "report this, with the output of gpucnn doctor --json"),
+        ("raw", np.full(4, np.nan), "compute wrong results", "report this, with the output of gpucnn doctor --json"),
+    ],
+)
+def test_one_kind_of_kernels_that_does_not_run(machine, kind, answer, state, mend):
+    machine.broken["cuda", kind] = answer
+    found = report()
+    assert found[f"{kind} kernels on cuda"] == (state, mend)
+    assert found["xp kernels on cuda"] == ("run", "")
+
+
+def test_the_simulator_without_compilers(machine):
+    missing = offline.MissingPackage("numba-cuda", ImportError("no numba_cuda"))
+    machine.broken["sim", "numba"] = missing
+    assert report()["numba kernels on sim"][1] == "pip install 'gpucnn[sim]'"
+    machine.compiler = NoCompiler()
+    found = report()
+    assert found["C++ compiler"] == ("none", "apt install g++, or pip install ziglang")
+    assert "raw kernels on sim" not in found
+
+
+def test_caches(machine, monkeypatch):
+    machine.caches[0].mkdir()
+    (machine.caches[0] / "one.so").write_bytes(bytes(1_500_000))
+    (machine.caches[1]).write_text("a file where a folder should be")
+    found = report()
+    assert found["sim's kernel cache"] == (f"{machine.caches[0]}, 1.5 MB", "")
+    assert found["CuPy's kernel cache"][0].endswith("cupy, 0.0 MB")
+    state, mend = found["data cache"]
+    assert "cannot be written to" in state and "XDG_CACHE_HOME" in mend
+
+    def no_pooch():
+        raise ModuleNotFoundError("No module named 'pooch'", name="pooch")
+
+    monkeypatch.setattr(doctor, "cache_folder", no_pooch)
+    assert report()["data cache"] == ("pooch is not installed", "pip install pooch")
+
+
+def test_the_driver_is_asked_for_its_cuda(monkeypatch):
+    class Driver:
+        def cuDriverGetVersion(self, pointer):
+            pointer._obj.value = 13000
+            return 0
+
+    def no_library(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(doctor, "CDLL", no_library)
+    assert doctor.cuda_of_driver() is None
+    monkeypatch.setattr(doctor, "CDLL", lambda name: Driver())
+    assert doctor.cuda_of_driver() == 13000
