@@ -323,11 +323,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_weight_gem
     }
 #pragma unroll
     for (int i = 0; i < REG_T; ++i) {
-        const int tap = t0 + tx + i * TX;
+        const int tap = t0 + tx + i * TX, to = blockIdx.x * co * (taps + 1) + tap;
 #pragma unroll
         for (int j = 0; j < REG_C; ++j) {
             const int o = o0 + ty * REG_C + j;
-            if (o < co && tap <= taps) partial[(blockIdx.x * co + o) * (taps + 1) + tap] = sums[i][j];
+            if (o < co && tap <= taps) partial[to + o * (taps + 1)] = sums[i][j];
         }
     }
 }
