@@ -1,7 +1,7 @@
-"""2-D cross-correlation in Numba CUDA, line against line with conv2d.cu. Shapes and formula as in conv2d_xp.py, in float32.
+"""2-D cross-correlation in Numba CUDA, line against line with conv2d.cu. Shapes and formula as in conv2d_xp.py.
 
-Rung 1 stands here, rung 3 in convgemm.py. Arrays are C-contiguous. ValueError where shapes do not go together,
-TypeError for another dtype, NotImplementedError where int32 cannot count the elements.
+Rung 1 stands here, rung 3 in convgemm.py. Arrays are float32 and C-contiguous. ValueError where shapes do not go
+together, TypeError for another dtype, NotImplementedError where int32 cannot count the elements.
 """
 
 from numba import cuda, float32, int32, uint32
