@@ -23,14 +23,18 @@ _VECTORS = {"float2": 2, "float4": 4, "int2": 2, "int4": 4, "uint2": 2, "uint4":
 _PYTHON = {np.bool_: bool, np.float64: float, np.int64: int}  # as wide in CuPy's hands as the parameter
 
 
-def pack(kernel: Kernel, args: Sequence[Any]) -> list[Any]:
-    """One ctypes value for each parameter. KernelFault where an argument is not what the parameter says."""
+def pack(kernel: Kernel, args: Sequence[Any]) -> ctypes.Array:
+    """The arguments, 8 bytes each. KernelFault where an argument is not what the parameter says."""
     if len(args) != len(kernel.parameters):
         raise KernelFault(
             "bad-argument", kernel.name, f"{len(args)} arguments for the {len(kernel.parameters)} parameters ("
             f"{', '.join(kernel.parameters)})"
         )  # fmt: skip
-    return [_value(kernel, i, parameter, args[i]) for i, parameter in enumerate(kernel.parameters)]
+    values = (ctypes.c_uint64 * len(args))()
+    for i, parameter in enumerate(kernel.parameters):
+        value = _value(kernel, i, parameter, args[i])
+        ctypes.memmove(ctypes.byref(values, 8 * i), ctypes.byref(value), ctypes.sizeof(value))
+    return values
 
 
 def _value(kernel: Kernel, i: int, parameter: str, arg: Any) -> Any:

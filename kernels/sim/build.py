@@ -23,11 +23,17 @@ from pathlib import Path
 from .compiler import build, digest, find_compiler
 
 HERE = Path(__file__).parent
-RUNTIME = ("runtime.cpp", "fiber.cpp")
+RUNTIME = ("runtime.cpp", "fiber.cpp", "memory.cpp", "check.cpp", "hooks.cpp")
 DYNAMIC_ROOM = 227 * 1024  # the most shared memory that a block can have on any GPU so far (sm_90)
 
-_COMMON = ("-std=c++20", "-fPIC", "-shared", "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
-_KERNEL = ("-O2", "-fwrapv", "-fno-math-errno", "-fvisibility=hidden")
+_COMMON = ("-std=c++20", "-fPIC", "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
+_KERNEL = ("-fwrapv", "-fno-math-errno", "-fvisibility=hidden")  # and for gcc -fno-extern-tls-init:
+# `extern thread_local` is read as it is, without asking whether it has a constructor.
+
+# The compiler announces every access to the runtime (hooks.cpp). It must not link the sanitizer's own library, which
+# would take over the whole process; so the library is linked in a step of its own, without -fsanitize.
+_CHECKED = ("-O1", "-g", "-c", "-fsanitize=thread,bounds,alignment,integer-divide-by-zero")
+_CHECKED_GNU = ("--param=tsan-instrument-func-entry-exit=0",)
 _IGNORED = ("-std=", "--std=", "-lineinfo", "--generate-line-info", "-use_fast_math", "--use_fast_math")
 
 _KERNELS = re.compile(
@@ -71,7 +77,7 @@ def load(text: str, options: Sequence[str] = (), checked: bool = False) -> Libra
 def runtime() -> ctypes.CDLL:
     """The runtime, for all modules of the process: they find its functions and its threadIdx by name."""
     compiler = find_compiler()
-    flags = [*_COMMON, "-O2"]
+    flags = [*_COMMON, "-O2", "-shared"]
     name = f"runtime-{digest(*flags, compiler.version, _sources('*.h', '*.cpp'))}.so"
     path = build(compiler, name, [*flags, *(str(HERE / file) for file in RUNTIME)])
     return ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
@@ -82,15 +88,16 @@ def _load(text: str, options: tuple[str, ...], checked: bool) -> Library:
     runtime()
     compiler = find_compiler()
     defines = _defines(options)
-    flags = [*_COMMON, *_KERNEL, "-include", str(HERE / "cuda_on_cpu.h"), "-x", "c++", "-"]
+    flags = [*_COMMON, *_KERNEL, *(_CHECKED if checked else ["-O2", "-shared"])]
     if compiler.gnu:
-        flags.append("-fno-extern-tls-init")  # `extern thread_local` is read without asking for its constructor
+        flags += ["-fno-extern-tls-init", *(_CHECKED_GNU if checked else [])]
     name = digest(text, *flags, *defines, compiler.version, _sources("*.h")) + ".so"
     path = build(
         compiler,
         name,
-        flags,
+        [*flags, "-include", str(HERE / "cuda_on_cpu.h"), "-x", "c++", "-"],
         lambda: _complete(compiler.run(["-E", *defines, "-x", "c++", "-"], f'#line 1 "kernel.cu"\n{text}')),
+        link=checked,
     )
     module = ctypes.CDLL(str(path))
     table = ctypes.cast(module.gpusim_kernels, ctypes.POINTER(_Row))

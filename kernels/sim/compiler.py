@@ -73,17 +73,26 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def build(compiler: Compiler, name: str, arguments: Sequence[str], text: Callable[[], str] = lambda: "") -> Path:
+def build(
+    compiler: Compiler,
+    name: str,
+    arguments: Sequence[str],
+    text: Callable[[], str] = lambda: "",
+    link: bool = False,
+) -> Path:
     """The file `name` of the cache folder; if it is not there, compiled from `text()` or the files in `arguments`.
 
-    Processes that build it at once do not disturb one another: each writes a file of its own and renames it.
+    link: the arguments make an object file, to be linked with none of them. Processes that build a file at once do
+    not disturb one another: each writes one of its own and renames it.
     """
     path = cache_folder() / name
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / name
-        compiler.run([*arguments, "-o", str(made)], text())
+        made, unlinked = Path(folder) / name, Path(folder) / "kernel.o"
+        compiler.run([*arguments, "-o", str(unlinked if link else made)], text())
+        if link:
+            compiler.run(["-shared", str(unlinked), "-o", str(made)])
         made.replace(path)
     return path

@@ -1,5 +1,7 @@
 """KernelFault: what a kernel did wrong, where in its source, and which thread of which block did it."""
 
+from collections.abc import Sequence
+
 Index = tuple[int, int, int]
 
 
@@ -23,9 +25,9 @@ class KernelFault(Exception):
         other: str = "",
     ):
         self.kind, self.kernel, self.lines, self.thread, self.block = kind, kernel, lines, thread, block
-        where = f" at {lines[0]} by thread {_index(thread)} of block {_index(block)}" if thread and block else ""
+        where = f" at {lines[0]} by thread {index(thread)} of block {index(block)}" if thread and block else ""
         super().__init__(f"{kernel}: {kind}{where}: {text}{other}")
 
 
-def _index(index: Index) -> str:
-    return f"({', '.join(map(str, index))})"
+def index(of: Sequence[int]) -> str:
+    return f"({', '.join(map(str, of))})"

@@ -2,6 +2,7 @@
 // x86-64 (System V), and ucontext elsewhere, which costs ten times as much because it saves the signal mask.
 #include "runtime.h"
 
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 namespace gpusim {
 
 constexpr size_t STACK = 128 << 10;
+constexpr size_t MOST = 1024;  // every thread of the largest block
 
 struct Fiber {
     char* stack = nullptr;
@@ -81,18 +83,27 @@ void leave_fiber(Fiber* to) {
     __builtin_unreachable();
 }
 
+// One mapping holds all stacks, each above a page that stops it when it overflows; unused ones cost no memory.
+static char* stack(size_t number) {
+    const size_t page = size_t(sysconf(_SC_PAGESIZE)), each = page + STACK;
+    if (!stacks.begin) {
+        void* memory = mmap(nullptr, MOST * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) abort();
+        stacks = {static_cast<char*>(memory), MOST * each};
+    }
+    char* begin = stacks.begin + number * each;
+    mprotect(begin, page, PROT_NONE);
+    return begin + page;
+}
+
 Fiber* take_fiber(Body body) {
     if (!idle.empty()) {
         Fiber* fiber = idle.back();
         idle.pop_back();
         return fiber;
     }
-    const size_t page = size_t(sysconf(_SC_PAGESIZE));
-    void* memory = mmap(nullptr, page + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) __builtin_trap();
-    mprotect(memory, page, PROT_NONE);  // a stack that overflows stops at this page instead of in its neighbour
     Fiber* fiber = new Fiber;
-    fiber->stack = static_cast<char*>(memory) + page;
+    fiber->stack = stack(all.size());
     fiber->body = body;
     prepare(fiber, int(all.size()));
     all.push_back(fiber);

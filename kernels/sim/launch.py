@@ -3,20 +3,32 @@
 import ctypes
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .arguments import pack
 from .build import Kernel, Library, runtime
-from .fault import KernelFault
+from .fault import KernelFault, index
+from .lines import name_shared, source_lines
 from .mode import ORDERS
 
 _U3 = ctypes.c_uint * 3
 _I3 = ctypes.c_int * 3
 
 
+class _Array(ctypes.Structure):  # gpusim::Array
+    _fields_ = (
+        ("host", ctypes.c_void_p), ("bytes", ctypes.c_size_t), ("element", ctypes.c_int), ("argument", ctypes.c_int),
+        ("writable", ctypes.c_int),
+    )  # fmt: skip
+
+
 class _Launch(ctypes.Structure):  # gpusim::Launch
     _fields_ = (
-        ("kernel", ctypes.c_void_p), ("arguments", ctypes.c_void_p), ("dynamic_shared", ctypes.c_void_p),
+        ("kernel", ctypes.c_void_p), ("values", ctypes.c_void_p), ("value_count", ctypes.c_int),
+        ("array_count", ctypes.c_int), ("arrays", ctypes.c_void_p), ("dynamic_shared", ctypes.c_void_p),
         ("dynamic_room", ctypes.c_ulong), ("dynamic_bytes", ctypes.c_ulong), ("grid", _U3), ("block", _U3),
         ("order", ctypes.c_int), ("checked", ctypes.c_int), ("seed", ctypes.c_ulonglong),
     )  # fmt: skip
@@ -24,7 +36,7 @@ class _Launch(ctypes.Structure):  # gpusim::Launch
 
 class _Place(ctypes.Structure):  # gpusim::Place
     _fields_ = (
-        ("file", ctypes.c_char_p), ("line", ctypes.c_int), ("instruction", ctypes.c_void_p),
+        ("file", ctypes.c_char_p), ("line", ctypes.c_int), ("instruction", ctypes.c_uint),
         ("thread", _I3), ("block", _I3),
     )  # fmt: skip
 
@@ -64,10 +76,16 @@ class Function:
             raise KernelFault("bad-argument", kernel.name, f"{shared_mem} bytes of shared memory, of at most "
                 f"{self.max_dynamic_shared_size_bytes}: max_dynamic_shared_size_bytes raises it")  # fmt: skip
         values = pack(kernel, args)
-        pointers = (ctypes.c_void_p * (len(values) + 1))(*(ctypes.addressof(value) for value in values))
+        arrays = [
+            _Array(arg.ctypes.data, arg.nbytes, arg.itemsize, i, arg.flags.writeable)
+            for i, arg in enumerate(args)
+            if isinstance(arg, np.ndarray)
+        ]
+        every = (_Array * len(arrays))(*arrays)
         request = _Launch(
-            kernel.call, ctypes.addressof(pointers), self._library.dynamic_shared, self._library.dynamic_room,
-            shared_mem, _U3(*grid3), _U3(*block3), ORDERS.index(self._order), self._library.checked, self._seed,
+            kernel.call, ctypes.addressof(values), len(values), len(arrays), ctypes.addressof(every),
+            self._library.dynamic_shared, self._library.dynamic_room, shared_mem, _U3(*grid3), _U3(*block3),
+            ORDERS.index(self._order), self._library.checked, self._seed,
         )  # fmt: skip
         fault = _Fault()
         with _one_launch:
@@ -83,6 +101,15 @@ class Function:
 
     def _fault(self, fault: _Fault) -> KernelFault:
         places = fault.place[: fault.places]
-        lines = tuple(f"{place.file.decode()}:{place.line}" for place in places if place.file)
-        return KernelFault(fault.kind.decode(), self._kernel.name, fault.text.decode(), lines,
-            tuple(places[0].thread) if places else None, tuple(places[0].block) if places else None)  # fmt: skip
+        lines = tuple(self._line(place) for place in places)
+        thread, block = (tuple(places[0].thread), tuple(places[0].block)) if places else (None, None)
+        other = ""
+        if len(places) == 2:
+            other = f"; the other is thread {index(places[1].thread)} of block {index(places[1].block)} at {lines[1]}"
+        text = name_shared(self._library.path, fault.text.decode())
+        return KernelFault(fault.kind.decode(), self._kernel.name, text, lines, thread, block, other)
+
+    def _line(self, place: _Place) -> str:
+        if place.file:
+            return f"{Path(place.file.decode()).name}:{place.line}"
+        return source_lines(self._library.path, (place.instruction,))[place.instruction]

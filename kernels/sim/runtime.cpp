@@ -3,12 +3,12 @@
 // started, so threads that never wait run one after another as plain calls.
 #include "runtime.h"
 
-#include <link.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 uint3 threadIdx, blockIdx;
@@ -19,14 +19,16 @@ namespace gpusim {
 Thread threads[1024];
 Thread* current;
 const Launch* launch;
+Fault* fault;
 
-static Fault* fault;
 static int count, live, at_barrier;  // threads in the block, those that have not exited, those at __syncthreads
 static Barrier barrier_kind;
 static int started;                  // of `sequence`
 static short sequence[1024];         // the order in which threads start
 static short ready[1025];            // a ring: waited, and may go on
 static int ready_head, ready_count;
+static unsigned long long values[256];
+static void* arguments[256];
 static Fiber* on;                     // the fiber that runs
 static Thread* handed;               // the thread that the fiber switched to is to start
 static struct Warp {
@@ -46,21 +48,30 @@ template <class T> static void arrange(T* items, int n) {  // which are in forwa
         for (int i = n - 1; i > 0; i--) std::swap(items[i], items[random_below(unsigned(i) + 1)]);
 }
 
-static void place(Place& place, const Thread* thread) {
-    place = {thread->file, thread->line, nullptr, {}, {}};
-    const unsigned t[3] = {thread->index.x, thread->index.y, thread->index.z};
-    const unsigned b[3] = {blockIdx.x, blockIdx.y, blockIdx.z};
-    for (int i = 0; i < 3; i++) place.thread[i] = int(t[i]), place.block[i] = int(b[i]);
-}
+void set_index(int (&to)[3], uint3 index) { to[0] = int(index.x), to[1] = int(index.y), to[2] = int(index.z); }
 
-void fail(const char* kind, const Thread* at, const Thread* other, const char* text, ...) {
+static void describe(const char* kind, const char* text, va_list values) {
     snprintf(fault->kind, sizeof fault->kind, "%s", kind);
+    vsnprintf(fault->text, sizeof fault->text, text, values);
+}
+void describe(const char* kind, const char* text, ...) {
     va_list values;
     va_start(values, text);
-    vsnprintf(fault->text, sizeof fault->text, text, values);
+    describe(kind, text, values);
     va_end(values);
-    for (const Thread* thread : {at, other})
-        if (thread) place(fault->place[fault->places++], thread);
+}
+void fail(const char* kind, const Thread* at, const Thread* other, const char* text, ...) {
+    if (launch->checked) check_unwritten();
+    va_list values;
+    va_start(values, text);
+    describe(kind, text, values);
+    va_end(values);
+    for (const Thread* thread : {at, other}) {
+        if (!thread) continue;
+        Place& place = fault->place[fault->places++];
+        place = {thread->file, thread->line, 0, {}, {}};
+        set_index(place.thread, thread->index), set_index(place.block, blockIdx);
+    }
     leave_fiber(host);
 }
 
@@ -109,7 +120,21 @@ static void go(Fiber* to) {
     switch_fiber(self, to);
 }
 
+// All threads must come to the same barrier; a GPU that counts arrivals alone goes on with half of them elsewhere.
+static void check_barrier_met() {
+    const Thread *first = nullptr, *gone = nullptr;
+    for (const Thread* thread = threads; thread < threads + count; thread++) {
+        if (thread->state == EXITED) gone = thread;
+        else if (!first) first = thread;
+        else if (first->line != thread->line || strcmp(first->file, thread->file))
+            fail("divergent-barrier", thread, first, "the threads of a block wait at different barriers");
+    }
+    if (gone) fail("divergent-barrier", first, nullptr, "%d threads of the block have returned before this barrier", count - live);
+    check_barrier();
+}
+
 static void leave_barrier() {
+    if (launch->checked) check_barrier_met();
     int result = barrier_kind == AND;
     short waiting[1024];
     int n = 0;
@@ -145,6 +170,7 @@ static void try_collective(Warp& warp, unsigned mask) {
         waiting[n++] = short(lane);
     }
     if (first[waiting[0]].execute) first[waiting[0]].execute(lanes, present);
+    if (launch->checked && first[waiting[0]].orders_memory) check_warp(int(&warp - warps), present);
     warp.waiting &= ~present;
     arrange(waiting, n);
     for (int i = 0; i < n; i++) make_ready(first + waiting[i]);
@@ -168,10 +194,11 @@ static void work() {
         if (next && !next->fiber) {
             next->fiber = on;
             run(next);
-            launch->kernel(launch->arguments);
+            launch->kernel(arguments);
             exit_thread(current);
         } else {
             if (!next && live) deadlock();
+            if (!next && launch->checked) check_unwritten();
             give_fiber(on);
             go(next ? next->fiber : host);
         }
@@ -220,59 +247,11 @@ extern "C" void gpusim_stop(const char* kind, const char* what, const char* file
     fail(kind, current, nullptr, "%s", what);
 }
 
-template <class T> static T changed(Atomic what, T old, T value, T compare) {
-    switch (what) {
-        case ADD: return old + value;
-        case SUB: return old - value;
-        case MIN: return std::min(old, value);
-        case MAX: return std::max(old, value);
-        case EXCHANGE: return value;
-        case CAS: return old == compare ? value : old;
-        case INCREMENT: return old >= value ? T(0) : old + T(1);
-        case DECREMENT: return old == T(0) || old > value ? value : old - T(1);
-        default: break;
-    }
-    if constexpr (T(1) / T(2) == T(0)) {  // an integer
-        if (what == AND_BITS) return old & value;
-        if (what == OR_BITS) return old | value;
-        return old ^ value;
-    }
-    return old;
-}
-#define GPUSIM_ATOMIC_ACCESS(T, name)                                     \
-    extern "C" T name(Atomic what, T* p, T value, T compare) {             \
-        const T old = *p;                                                 \
-        *p = changed(what, old, value, compare);                          \
-        return old;                                                       \
-    }
-GPUSIM_ATOMIC_ACCESS(float, gpusim_atomic_float)
-GPUSIM_ATOMIC_ACCESS(int, gpusim_atomic_int)
-GPUSIM_ATOMIC_ACCESS(unsigned, gpusim_atomic_unsigned)
-GPUSIM_ATOMIC_ACCESS(unsigned long long, gpusim_atomic_long)
-
-// The thread-local block of the module that holds `address`, as seen by the calling OS thread.
-static char* shared_begin;
-static size_t shared_size;
-static int find_shared(dl_phdr_info* module, size_t, void* address) {
-    const ElfW(Phdr)* thread_local_block = nullptr;
-    bool inside = false;
-    for (int i = 0; i < module->dlpi_phnum; i++) {
-        const ElfW(Phdr)& part = module->dlpi_phdr[i];
-        if (part.p_type == PT_TLS) thread_local_block = &part;
-        const size_t offset = reinterpret_cast<size_t>(address) - module->dlpi_addr - part.p_vaddr;
-        inside |= part.p_type == PT_LOAD && offset < part.p_memsz;
-    }
-    if (!inside || !thread_local_block) return 0;
-    shared_begin = static_cast<char*>(module->dlpi_tls_data);
-    shared_size = thread_local_block->p_memsz;
-    return 1;
-}
-
-// All ones, NaN as a float: what the block before left behind must not pass for a value.
-static void poison_shared(char* dynamic) {
-    memset(shared_begin, 0xFF, size_t(dynamic - shared_begin) + launch->dynamic_bytes);
-    char* behind = dynamic + launch->dynamic_room;
-    if (behind < shared_begin + shared_size) memset(behind, 0xFF, size_t(shared_begin + shared_size - behind));
+static std::vector<unsigned long long> block_order;  // empty unless it is random
+uint3 block_index(unsigned long long ordinal) {
+    const unsigned long long last = 1ull * gridDim.x * gridDim.y * gridDim.z - 1;
+    const unsigned long long b = launch->order == 2 ? block_order[ordinal] : launch->order ? last - ordinal : ordinal;
+    return {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y), unsigned(b / gridDim.x / gridDim.y)};
 }
 
 static void run_block() {
@@ -301,23 +280,23 @@ extern "C" __attribute__((visibility("default"))) int gpusim_launch(const Launch
         const unsigned u = unsigned(i);
         threads[i].index = {u % blockDim.x, u / blockDim.x % blockDim.y, u / (blockDim.x * blockDim.y)};
     }
-    char* dynamic = static_cast<char*>(launch->dynamic_shared());
-    dl_iterate_phdr(find_shared, reinterpret_cast<void*>(launch->kernel));
+    std::copy(launch->values, launch->values + launch->value_count, values);
+    for (int i = 0; i < launch->value_count; i++) arguments[i] = &values[i];
+    find_module();
+    if (launch->checked) place_arrays(values), check_launch();
     const unsigned long long blocks = 1ull * gridDim.x * gridDim.y * gridDim.z;
-    std::vector<unsigned long long> sequence_of_blocks;
-    if (launch->order == 2) {
-        sequence_of_blocks.resize(blocks);
-        for (unsigned long long i = 0; i < blocks; i++) sequence_of_blocks[i] = i;
-        arrange(sequence_of_blocks.data(), int(blocks));
-    }
+    block_order.resize(launch->order == 2 ? blocks : 0);
+    std::iota(block_order.begin(), block_order.end(), 0ull);
+    arrange(block_order.data(), int(block_order.size()));
     on = host;
     for (unsigned long long i = 0; i < blocks && !fault->kind[0]; i++) {
-        const unsigned long long b = launch->order == 2 ? sequence_of_blocks[i] : launch->order ? blocks - 1 - i : i;
-        blockIdx = {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y), unsigned(b / gridDim.x / gridDim.y)};
-        poison_shared(dynamic);
+        blockIdx = block_index(i);
+        poison_shared();
+        if (launch->checked) check_block();
         run_block();
     }
     if (fault->kind[0]) reset_fibers();
+    else if (launch->checked) return_arrays();
     return fault->kind[0] != 0;
 }
 

@@ -4,10 +4,20 @@
 
 namespace gpusim {
 
-// The launch, the fault and the site are mirrored field by field in launch.py.
+// Launch, Array, Place and Fault are mirrored field by field in launch.py.
+struct Array {           // an array among the arguments
+    char* host;
+    size_t bytes;
+    int element;         // bytes of one of its numbers
+    int argument;        // its index among the arguments
+    int writable;
+};
 struct Launch {
     void (*kernel)(void* const* arguments);
-    void* const* arguments;
+    const unsigned long long* values;  // the arguments, 8 bytes each
+    int value_count;
+    int array_count;
+    const Array* arrays;
     void* (*dynamic_shared)();    // where the module's dynamic shared memory begins, for the calling OS thread
     unsigned long dynamic_room;   // the bytes that the module set apart for it
     unsigned long dynamic_bytes;  // the bytes that the launch asked for
@@ -17,10 +27,10 @@ struct Launch {
     unsigned long long seed;
 };
 
-struct Place {  // of one side of a fault: a line that the thread named itself, or the address of its instruction
+struct Place {  // of one side of a fault: a line that the thread named itself, or its instruction in the module
     const char* file;
     int line;
-    void* instruction;
+    unsigned instruction;
     int thread[3], block[3];
 };
 struct Fault {
@@ -57,9 +67,45 @@ struct Thread {
 extern Thread threads[1024];
 extern Thread* current;
 extern const Launch* launch;
+extern Fault* fault;
 inline int number(const Thread* thread) { return int(thread - threads); }
-
+void set_index(int (&to)[3], uint3 index);
+uint3 block_index(unsigned long long ordinal);                                      // of the ordinal-th block that runs
+void describe(const char* kind, const char* text, ...) __attribute__((format(printf, 2, 3)));  // writes `fault`
 [[noreturn]] void fail(const char* kind, const Thread* at, const Thread* other, const char* text, ...)
     __attribute__((format(printf, 4, 5)));
+
+// memory.cpp: what a kernel may touch.
+struct Range {
+    char* begin = nullptr;
+    size_t size = 0;
+    bool holds(const void* p) const { return size_t(static_cast<const char*>(p) - begin) < size; }
+};
+extern Range shared, image, stacks;  // the module's shared memory, all of the module, the stacks of all fibers
+extern char* dynamic_shared;
+struct Region {        // one array, or several that overlap, copied to where nothing else is near
+    Range copy;
+    char* host;
+    bool writable;
+    int granule;       // bytes that a shadow cell stands for
+    size_t first_cell;
+    int argument;
+};
+void find_module();                      // shared, image
+void poison_shared();                    // before each block
+void place_arrays(unsigned long long* values);  // checked: copies the arrays in and points the arguments there
+void return_arrays();                    // copies them back
+bool runtime_holds(const void* p);          // the runtime's own variables: threadIdx, the arguments
+const Region* find_region(const void* p);  // nullptr: not near any array. `p` may lie outside of its region's array
+
+// check.cpp: who touched what, and in which order.
+void reserve_cells(size_t count);
+void check_launch();
+void check_block();
+void check_barrier();                                   // everything before it is over
+void check_unwritten();                                 // at the end of a block, and before any other fault but a race
+void check_warp(int warp, unsigned present);            // the lanes have seen one another's accesses
+enum Kind { READ, WRITE, ATOMIC };
+void check_access(const void* p, size_t size, size_t alignment, Kind kind, const void* return_address);
 
 }  // namespace gpusim
