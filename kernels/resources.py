@@ -34,7 +34,8 @@ class Source:
     def ptx(self, arch: str) -> str:
         """Compiled as at a launch on a GPU of `arch`: CuPy flushes denormals to zero."""
         if isinstance(self.kernels, CudaC):
-            return offline.cuda_c_to_ptx(self.kernels.text, (*self.defines, "-ftz=true"), arch, f"{self.op}.cu")
+            virtual = arch.replace("sm", "compute")  # PTX alone: no machine code beside it
+            return offline.cuda_c_to_ptx(self.kernels.text, (*self.defines, "-ftz=true"), virtual, f"{self.op}.cu")
         return offline.numba_to_ptx(self.kernels.function, self.kernels.signature, arch)
 
 

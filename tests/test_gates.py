@@ -2,11 +2,13 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import gpucnn_kernels as kernels
+import numpy as np
 import pytest
-from gpucnn_kernels import offline
+from gpucnn_kernels import cases, offline
 from gpucnn_kernels.launch import CudaC, Floats, Int, NumbaKernel
 from gpucnn_kernels.resources import ARCHITECTURES, Source, Usage, compilers, doubles, sources, usage
 
@@ -14,6 +16,7 @@ cuda = pytest.importorskip("numba.cuda", reason="no compilers for GPUs: make set
 pytest.importorskip("cuda.core", reason="no compilers for GPUs: make setup EXTRAS=sim")
 
 SOURCES = list(sources())
+ptx_of = cache(Source.ptx)
 each_source = pytest.mark.parametrize("source", SOURCES, ids=str)
 each_architecture = pytest.mark.parametrize("arch", ARCHITECTURES)
 
@@ -28,10 +31,21 @@ def test_every_implementation_has_sources():
         assert ((op, NumbaKernel) in found) == ("numba" in implementations)
 
 
+@pytest.mark.parametrize("op", [op for op in kernels.ops() if "raw" in kernels.ops()[op]])
+def test_the_defines_that_a_launcher_uses_are_declared(op, monkeypatch):
+    used = set()
+    monkeypatch.setattr(CudaC, "launch", lambda self, *_, shared_mem=0, defines=(): used.add(defines))
+    module = kernels.load(op, "raw")
+    for case in cases.table(op):
+        single = [a.astype(np.float32) if hasattr(a, "dtype") and a.dtype.kind == "f" else a for a in case.arguments]
+        getattr(module, case.function)(*single)
+    assert used == set(getattr(module, "VARIANTS", ((),)))
+
+
 @each_architecture
 @each_source
 def test_no_kernel_spills_its_registers(source, arch):
-    for kernel, used in usage(source.ptx(arch), arch).items():
+    for kernel, used in usage(ptx_of(source, arch), arch).items():
         assert used.spills == used.stack == 0, f"{kernel} keeps registers or arrays in local memory: {used}"
         assert used.shared <= 48 * 1024, f"{kernel} does not start"
         assert recorded(source, kernel, arch) in (None, used), "the table is stale: python bench/resources.py"
@@ -39,13 +53,13 @@ def test_no_kernel_spills_its_registers(source, arch):
 
 @each_source
 def test_no_kernel_computes_in_double(source):
-    assert doubles(source.ptx("sm_80")) == []
+    assert doubles(ptx_of(source, "sm_80")) == []
 
 
 @pytest.mark.parametrize("source", [s for s in SOURCES if isinstance(s.kernels, CudaC)], ids=str)
 def test_wide_loads_and_stores_are_what_they_claim(source):
     code = source.kernels.text.partition(f'"{source.op}.cu"')[2]
-    ptx = source.ptx("sm_80")
+    ptx = ptx_of(source, "sm_80")
     for helper, instruction in (("load4", r"\bld\.\S*v4\.\w32"), ("store4", r"\bst\.\S*v4\.\w32")):
         assert len(re.findall(instruction, ptx)) >= len(re.findall(rf"\b{helper}\(", code))
 
