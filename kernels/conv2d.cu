@@ -299,7 +299,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_weight_gem
     const int t = threadIdx.x, tx = t % TX, ty = t / TX, lane = t % TILE_S;
     const int t0 = blockIdx.y * TILE_T, o0 = blockIdx.z * TILE_C;
     const int pixels = n * oh * ow, taps = ci * kh * kw;
-    const int first = blockIdx.x * chunk, end = min(first + chunk, pixels);
+    const int first = blockIdx.x * chunk, end = first + min(chunk, pixels - first);
     for (int i = t; i < TILE_T; i += THREADS) {
         const int c = (t0 + i) / (kh * kw), ky = (t0 + i) / kw % kh, kx = (t0 + i) % kw;
         tap_at[i] = (c * h + ky) * w_ + kx;

@@ -211,7 +211,7 @@ def backward_weight(TILE_C: int) -> NumbaKernel:
         t0, o0 = int32(cuda.blockIdx.y * TILE_T), int32(cuda.blockIdx.z * TILE_C)
         pixels, taps = int32(n * oh * ow), int32(ci * kh * kw)
         first = int32(cuda.blockIdx.x * chunk)
-        end = min(int32(first + chunk), pixels)
+        end = int32(first + min(chunk, int32(pixels - first)))
         for i in range(t, TILE_T, THREADS):
             c, ky, kx = div(t0 + i, kh * kw), mod(div(t0 + i, kw), kh), mod(t0 + i, kw)
             tap_at[uint32(i)] = (c * h + ky) * w_ + kx

@@ -5,10 +5,12 @@ and conv2d_numba.py: a block of THREADS threads computes TILES[tile].pixels pixe
 `tile` channels of the weights.
 """
 
+from math import prod
 from typing import NamedTuple
 
-from .arrays import Array, Pair, namespace, out_size
-from .launch import ceil_div, total
+from .arrays import Array, Pair, out_size
+from .launch import ceil_div
+from .shapes import countable, expect, result, scratch
 
 THREADS = 128
 TAPS = 128  # TILE_T of the kernels
@@ -59,8 +61,7 @@ def geometry(x_shape: tuple, w_shape: tuple, stride: Pair, padding: Pair) -> Geo
     if ci != w_ci:
         raise ValueError(f"x has {ci} channels (shape {x_shape}), w is for {w_ci} (shape {w_shape})")
     g = Geometry(n, ci, h, w_, co, kh, kw, *stride, *padding, *out_size((h, w_), (kh, kw), stride, padding))
-    for shape in (x_shape, w_shape, (n, co, g.oh, g.ow)):
-        total(shape, 2**31 - 1024)  # the threads of the last block count on behind the end
+    countable(x_shape, w_shape, (n, co, g.oh, g.ow))
     return g
 
 
@@ -70,8 +71,8 @@ def forward_result(
     """The geometry of a forward pass, and y: `out`, or a new array beside x."""
     g = geometry(x.shape, w.shape, stride, padding)
     if b is not None:
-        _expect("b", b, (g.co,))
-    return g, _result("out", x, (g.n, g.co, g.oh, g.ow), out)
+        expect("b", b, (g.co,))
+    return g, result("out", x, (g.n, g.co, g.oh, g.ow), out)
 
 
 def backward_input_result(
@@ -79,8 +80,8 @@ def backward_input_result(
 ) -> tuple[Geometry, Array]:
     """The geometry of the pass, and gx."""
     g = geometry(x_shape, w.shape, stride, padding)
-    _expect("gy", gy, (g.n, g.co, g.oh, g.ow))
-    return g, _result("out", gy, tuple(x_shape), out)
+    expect("gy", gy, (g.n, g.co, g.oh, g.ow))
+    return g, result("out", gy, tuple(x_shape), out)
 
 
 def backward_weight_result(
@@ -88,21 +89,9 @@ def backward_weight_result(
 ) -> tuple[Geometry, Array, Array]:
     """The geometry of the pass, gw and gb."""
     g = geometry(x.shape, w_shape, stride, padding)
-    _expect("gy", gy, (g.n, g.co, g.oh, g.ow))
+    expect("gy", gy, (g.n, g.co, g.oh, g.ow))
     gw, gb = out or (None, None)
-    return g, _result("out[0]", gy, tuple(w_shape), gw), _result("out[1]", gy, (g.co,), gb)
-
-
-def _expect(name: str, array: Array, shape: tuple) -> None:
-    if array.shape != shape:  # a kernel would read or write beside it
-        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
-
-
-def _result(name: str, like: Array, shape: tuple, out: Array | None) -> Array:
-    if out is None:
-        return namespace(like).empty(shape, like.dtype)
-    _expect(name, out, shape)
-    return out
+    return g, result("out[0]", gy, tuple(w_shape), gw), result("out[1]", gy, (g.co,), gb)
 
 
 def channel_tile(channels: int) -> int:
@@ -120,17 +109,17 @@ def splits(g: Geometry) -> tuple[int, int]:
     return max(1, ceil_div(g.pixels, chunk)), chunk
 
 
-def workspace_size(x_shape: tuple, w_shape: tuple, stride: Pair, padding: Pair) -> int:
-    """The float32 numbers that backward_weight keeps between its two kernels: (splits, co, taps + 1) partial sums."""
-    g = geometry(x_shape, w_shape, stride, padding)
-    return splits(g)[0] * g.co * (g.taps + 1)
+def partial_shape(g: Geometry) -> tuple[int, int, int]:
+    """What backward_weight keeps between its two kernels: for each split gw and, as one more tap, gb."""
+    return splits(g)[0], g.co, g.taps + 1
 
 
 def partial_sums(like: Array, g: Geometry, workspace: Array | None) -> Array:
-    """`workspace`, or a new array beside `like`. ValueError where it is too small."""
-    size = splits(g)[0] * g.co * (g.taps + 1)
-    if workspace is None:
-        return namespace(like).empty(size, like.dtype)
-    if workspace.size < size:
-        raise ValueError(f"workspace has {workspace.size} elements, conv2d.backward_weight needs {size} here")
-    return workspace
+    """Room for them: `workspace`, or a new array beside `like`. ValueError where it is too small."""
+    countable(partial_shape(g))
+    return scratch("conv2d.backward_weight", like, prod(partial_shape(g)), workspace)
+
+
+def workspace_size(x_shape: tuple, w_shape: tuple, stride: Pair, padding: Pair) -> int:
+    """The number of elements that backward_weight needs in its workspace."""
+    return prod(partial_shape(geometry(x_shape, w_shape, stride, padding)))
