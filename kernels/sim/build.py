@@ -14,6 +14,7 @@ cuda_on_cpu.h to a shared library. The library's calls (gpusim.h) are answered b
 
 import ctypes
 import itertools
+import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +28,10 @@ RUNTIME = ("runtime.cpp", "fiber.cpp", "memory.cpp", "check.cpp", "hooks.cpp")
 DYNAMIC_ROOM = 227 * 1024  # the most shared memory that a block can have on any GPU so far (sm_90)
 
 _COMMON = ("-std=c++20", "-fPIC", "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
-_KERNEL = ("-fwrapv", "-fno-math-errno", "-fvisibility=hidden")  # and for gcc -fno-extern-tls-init:
-# `extern thread_local` is read as it is, without asking whether it has a constructor.
+_KERNEL = ("-fwrapv", "-fno-math-errno", "-fvisibility=hidden")
+# gcc: `extern thread_local` is read as it is, without asking whether it has a constructor; and on x86 the faster of
+# two ways to find it.
+_GNU = ("-fno-extern-tls-init", *(["-mtls-dialect=gnu2"] if platform.machine() == "x86_64" else []))
 
 # The compiler announces every access to the runtime (hooks.cpp). It must not link the sanitizer's own library, which
 # would take over the whole process; so the library is linked in a step of its own, without -fsanitize.
@@ -90,7 +93,7 @@ def _load(text: str, options: tuple[str, ...], checked: bool) -> Library:
     defines = _defines(options)
     flags = [*_COMMON, *_KERNEL, *(_CHECKED if checked else ["-O2", "-shared"])]
     if compiler.gnu:
-        flags += ["-fno-extern-tls-init", *(_CHECKED_GNU if checked else [])]
+        flags += [*_GNU, *(_CHECKED_GNU if checked else [])]
     name = digest(text, *flags, *defines, compiler.version, _sources("*.h")) + ".so"
     path = build(
         compiler,

@@ -1,7 +1,7 @@
 // Check mode: judges every access of every thread, by happens-before and not by the order that the schedule chose.
 //
-// Every granule of an array (up to 4 bytes) and every byte of shared memory has a cell: its last writer and two who
-// read it, each with thread, epoch and place. An epoch ends at every barrier of a block and at its end; two accesses
+// Every granule of an array (up to 4 bytes) and of shared memory has a cell: its last writer and two who read it,
+// each with thread, epoch and place. An epoch ends at every barrier of a block and at its end; two accesses
 // of one block are ordered if their epochs differ, if they are one thread's, or if a chain of __syncwarp lies
 // between them (vector clocks, Lamport 1978 and Mattern 1988, of 32 lanes). Accesses of two blocks are never ordered.
 // If one of two that are not ordered writes, and not both are atomic, that is a race.
@@ -28,10 +28,13 @@ struct Cell {
 static struct Cells {
     Cell* cells = nullptr;
     size_t count = 0;
+    void clear() {
+        if (cells) munmap(cells, count * sizeof(Cell));
+        cells = nullptr, count = 0;
+    }
     void reserve(size_t wanted) {
         if (wanted <= count) return;
-        if (cells) munmap(cells, count * sizeof(Cell));
-        wanted = std::max(wanted, 2 * count);
+        clear();
         const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
         void* memory = mmap(nullptr, wanted * sizeof(Cell), PROT_READ | PROT_WRITE, flags, -1, 0);
         if (memory == MAP_FAILED) abort();
@@ -48,9 +51,31 @@ static bool synchronised_warps;
 
 void reserve_cells(size_t count) { array_cells.reserve(count); }
 
+// Shared memory has a cell for each byte, but while all accesses to a word are whole words only the first of its
+// four is in use; the first access to a part of it spreads that one.
+static std::vector<bool> spread;  // of each word
+static bool any_spread;
+
+static void spread_words(size_t offset, size_t size) {
+    any_spread = true;
+    for (size_t word = offset / 4; word <= (offset + size - 1) / 4; word++) {
+        Cell* cell = shared_cells.cells + 4 * word;
+        if (!spread[word]) cell[1] = cell[2] = cell[3] = cell[0];
+        spread[word] = true;
+    }
+}
+static bool whole_words(size_t offset, size_t size) {
+    if (offset % 4 || size % 4) return false;
+    for (size_t word = offset / 4; any_spread && word < (offset + size) / 4; word++)
+        if (spread[word]) return false;
+    return true;
+}
+
 void check_launch() {
-    if (epoch > 1u << 30) abort();  // 1e9 barriers
-    shared_cells.reserve(shared.size);
+    if (epoch > 1u << 30) array_cells.clear(), shared_cells.clear(), epoch = 0;
+    shared_cells.reserve(shared.size + 4);
+    spread.assign(shared.size / 4 + 1, false);
+    any_spread = false;
     launch_epoch = epoch + 1;
     block_epochs.clear();
 }
@@ -162,20 +187,23 @@ static Spot spot(const void* p, size_t size, const Region* region) {
 void check_access(const void* p, size_t size, size_t alignment, Kind kind, const void* return_address) {
     const char* address = static_cast<const char*>(p);
     const Region* region = nullptr;
-    Cell* cells;
-    size_t cell_count = size;
+    Cell *cell, *end;
+    size_t step = 1;
     const unsigned instruction = unsigned(static_cast<const char*>(return_address) - image.begin);
     const bool in_shared = shared.holds(p);
     bool inside;
     if (in_shared) {
         const size_t offset = size_t(address - dynamic_shared);
         inside = offset >= launch->dynamic_room || offset + size <= launch->dynamic_bytes;
-        cells = shared_cells.cells + (address - shared.begin);
+        const size_t byte = size_t(address - shared.begin);
+        if (whole_words(byte, size)) step = 4;
+        else if (inside) spread_words(byte, size);
+        cell = shared_cells.cells + byte, end = cell + size;
     } else if ((region = find_region(p))) {
         const size_t offset = size_t(address - region->copy.begin), granule = size_t(region->granule);
         inside = offset < region->copy.size && offset + size <= region->copy.size;
-        cells = array_cells.cells + region->first_cell + offset / granule;
-        cell_count = (offset % granule + size + granule - 1) / granule;
+        cell = array_cells.cells + region->first_cell + offset / granule;
+        end = cell + (offset % granule + size + granule - 1) / granule;
     } else {
         if (stacks.holds(p) || image.holds(p) || runtime_holds(p)) return;
         inside = false;
@@ -191,7 +219,7 @@ void check_access(const void* p, size_t size, size_t alignment, Kind kind, const
     }
     const unsigned self = unsigned(number(current)), since = in_shared ? block_epoch : launch_epoch;
     const Access now = {epoch, instruction, self, kind == ATOMIC, sequence[self]};
-    for (Cell* cell = cells; cell < cells + cell_count; cell++) {
+    for (; cell < end; cell += step) {
         const bool written = cell->writer.epoch >= since;
         if (in_shared && !written && kind != WRITE && unwritten.thread < 0) {
             unwritten = {instruction, int(self), {}};

@@ -182,7 +182,7 @@ static void exit_thread(Thread* thread) {
     if (at_barrier && at_barrier == live) leave_barrier();
     Warp& warp = warps[number(thread) / 32];
     warp.exited |= 1u << number(thread) % 32;
-    for (int lane = 0; lane < 32; lane++)  // those who waited for this one
+    for (int lane = 0; warp.waiting && lane < 32; lane++)  // those who waited for this one
         if (warp.waiting >> lane & 1) try_collective(warp, threads[number(thread) / 32 * 32 + lane].mask);
 }
 
@@ -283,7 +283,7 @@ extern "C" __attribute__((visibility("default"))) int gpusim_launch(const Launch
     std::copy(launch->values, launch->values + launch->value_count, values);
     for (int i = 0; i < launch->value_count; i++) arguments[i] = &values[i];
     find_module();
-    if (launch->checked) place_arrays(values), check_launch();
+    if (launch->checked) check_launch(), place_arrays(values);
     const unsigned long long blocks = 1ull * gridDim.x * gridDim.y * gridDim.z;
     block_order.resize(launch->order == 2 ? blocks : 0);
     std::iota(block_order.begin(), block_order.end(), 0ull);
