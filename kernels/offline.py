@@ -20,13 +20,24 @@ class MissingPackage(ImportError):
     """A package of the extra `sim` is not installed; `hint` is the command that installs it."""
 
     hint = "pip install 'gpucnn[sim]'"
+    exit_code = 3
 
     def __init__(self, what: str, cause: ImportError) -> None:
-        super().__init__(f"{what} is not installed ({cause}); {self.hint}")
+        super().__init__(f"{what} is not installed ({cause})")
+        self.add_note(self.hint)
 
 
-class CompileError(ValueError):
-    """The kernel's text is refused; the message is the compiler's."""
+class CompileError(Exception):
+    """A kernel's text is refused; the message is the compiler's first error, `log` all that it said."""
+
+    hint = "mend the line it names"
+
+    def __init__(self, log: str) -> None:
+        lines = log.splitlines()
+        self.log = log
+        super().__init__(
+            next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no reason given")
+        )
 
 
 def cuda_c_to_ptx(text: str, options: Sequence[str] = (), arch: str = ARCH, name: str = "kernel.cu") -> str:

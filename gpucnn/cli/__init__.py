@@ -9,7 +9,6 @@ import click
 import numpy as np
 
 from .. import __version__
-from ..errors import GpucnnError
 from .data import data
 from .doctor import doctor
 from .eval import eval_
@@ -46,8 +45,8 @@ class Commands(click.Group):
 
 def _explain(error: Exception) -> tuple[str, str, int]:
     """(what is wrong, what to do, exit code)"""
-    if isinstance(error, GpucnnError):
-        return str(error), error.hint, error.exit_code
+    if hasattr(error, "hint"):  # ours, and what the kernels raise
+        return str(error), error.hint, getattr(error, "exit_code", 1)
     if isinstance(error, click.Abort):
         return "interrupted", "", 130
     if isinstance(error, click.ClickException):

@@ -30,10 +30,11 @@ def list_(as_json: bool) -> None:
     output = Output(as_json)
     ops = gpucnn_kernels.ops()
     kinds = sorted({impl for impls in ops.values() for impl in impls}, key=("xp", "cpu", "numba", "raw").index)
-    table = Table("op", *kinds, box=None, caption="xp: NumPy or CuPy; numba, raw: CUDA, on a GPU or with --device sim")
+    table = Table("op", *kinds, box=None)
     for op, impls in ops.items():
-        table.add_row(op, *(f"{op}_{kind}.py" if kind in impls else "" for kind in kinds))
+        table.add_row(op, *("yes" if kind in impls else "" for kind in kinds))
     Console(stderr=as_json, highlight=False).print(table)
+    output.say("numba and raw run on a GPU, or on the CPU with --device sim; kernels/<op>_<kind>.py is the source")
     output.result({op: list(impls) for op, impls in ops.items()})
     output.next("kernels", "check", "maxpool2d")
 

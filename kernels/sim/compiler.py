@@ -12,17 +12,18 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..offline import CompileError
+
 
 class NoCompiler(Exception):
     """There is no C++ compiler; `hint` says what to install."""
 
+    hint = "apt install g++, or pip install ziglang"
+    exit_code = 3
+
     def __init__(self) -> None:
-        self.hint = "apt install g++, or pip install ziglang"
-        super().__init__(f"simulating a kernel needs a C++ compiler, and there is neither g++ nor clang++: {self.hint}")
-
-
-class CompileError(Exception):
-    """The compiler refused the text; the message is the compiler's, from its first error on."""
+        super().__init__("simulating a kernel needs a C++ compiler, and there is neither g++ nor clang++")
+        self.add_note(self.hint)
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,7 @@ class Compiler:
         """What the compiler prints; `text` is its input. CompileError where it fails."""
         done = subprocess.run([*self.command, *arguments], input=text, capture_output=True, text=True, check=False)
         if done.returncode:
-            lines = done.stderr.splitlines()
-            errors = [i for i, line in enumerate(lines) if "error:" in line]
-            raise CompileError("\n".join(lines[errors[0] if errors else 0 :][:12]))
+            raise CompileError(done.stderr)
         return done.stdout
 
 

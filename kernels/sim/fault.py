@@ -14,6 +14,8 @@ class KernelFault(Exception):
     who did it, None where no thread ran yet.
     """
 
+    hint = "gpucnn kernels check --sanitize judges every access of a kernel"
+
     def __init__(
         self,
         kind: str,

@@ -1,0 +1,133 @@
+"""`gpucnn kernels` and `--device sim` as a user meets them."""
+
+import json
+import shlex
+from pathlib import Path
+
+import gpucnn_kernels
+import pytest
+from click.testing import CliRunner
+
+from gpucnn.cli import main
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "my_conv.cu"
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def gpucnn(line):
+    """(exit code, stdout, stderr)"""
+    result = CliRunner().invoke(main, shlex.split(line))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def mine(old="", new=""):
+    """A copy of the example with one thing changed."""
+    text = EXAMPLE.read_text()
+    assert old in text
+    Path("mine.cu").write_text(text.replace(old, new, 1))
+
+
+def test_list_is_the_matrix_of_ops_and_implementations():
+    code, out, _ = gpucnn("kernels list")
+    assert code == 0
+    rows = {words[0]: words.count("yes") for words in map(str.split, out.splitlines())}
+    assert {op: rows[op] for op in gpucnn_kernels.ops()} == {op: len(i) for op, i in gpucnn_kernels.ops().items()}
+    code, out, err = gpucnn("kernels list --json")
+    assert json.loads(out) == {op: list(impls) for op, impls in gpucnn_kernels.ops().items()}
+    assert "conv2d" in err
+
+
+def test_check_of_one_op():
+    code, out, err = gpucnn("kernels check maxpool2d --impl raw --draws 2")
+    assert (code, err) == (0, "")
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["maxpool2d.backward", "raw"],
+        ["maxpool2d.forward", "raw"],
+    ]
+    assert "12 right" in out
+
+
+@pytest.mark.parametrize("flags", ["", "--ptx", "--sanitize"])
+def test_check_of_a_file_that_is_right(flags):
+    mine()
+    code, out, err = gpucnn(f"kernels check mine.cu --op conv2d.forward --json {flags}")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["wrong"] == 0
+    [row] = result["checked"]
+    assert (row["op"], row["function"], row["impl"], row["wrong"]) == ("conv2d", "forward", "mine.cu", 0)
+    assert "mine.cu" in err
+
+
+def test_check_of_a_file_that_is_wrong_names_a_shape_and_a_place():
+    mine("iy * w_" if "iy * w_" in EXAMPLE.read_text() else "oy * sh", "oy * sw")
+    code, out, err = gpucnn("kernels check mine.cu --op conv2d")
+    assert code == 1
+    assert "conv2d.forward" in out and " wrong " in out
+    assert "stride (2, 1)" in out and "instead of" in out
+    assert err.startswith("error: ") and "\nhint: " in err
+
+
+def test_sanitize_names_the_line_of_a_read_beside_an_array():
+    mine("ix < w_", "ix <= w_")
+    line = next(i for i, text in enumerate(Path("mine.cu").read_text().splitlines(), 1) if "sum += x[" in text)
+    code, out, _ = gpucnn("kernels check mine.cu --op conv2d --sanitize")
+    assert code == 1
+    assert " wrong " in out
+    mine("sum += x[", "sum += 0.0f * x[-1] + x[")
+    code, out, _ = gpucnn("kernels check mine.cu --op conv2d --sanitize")
+    assert code == 1
+    assert "instead of" in out or f"mine.cu:{line}" in out
+
+
+@pytest.mark.parametrize(
+    "line, code, text",
+    [
+        ("kernels check conv3d", 2, "no op 'conv3d' to check"),
+        ("kernels check mine.cu", 2, "which op are these kernels?"),
+        ("kernels check --op conv2d", 2, "--op goes with a FILE.cu"),
+        ("kernels check conv2d --op conv2d", 2, "--op goes with a FILE.cu"),
+        ("kernels check nowhere.cu --op conv2d", 2, "nowhere.cu: No such file"),
+        ("kernels check mine.cu --op conv2d.backward_input", 2, "mine.cu has no kernel conv2d_backward_input"),
+        ("kernels check mine.cu --op conv3d", 2, "no op 'conv3d' to check"),
+        ("kernels check mine.cu --op dropout", 2, "dropout takes no kernels of your own"),
+        ("kernels check linear --impl numba", 2, "linear has no kernels numba for sim"),
+        ("kernels check conv2d --device cpu --sanitize", 2, "--sanitize works on --device sim"),
+        ("kernels check conv2d --device cpu --ptx", 2, "--ptx works on --device sim"),
+        ("train --dataset tinydigits --device sim --kernels conv2d=nowhere.cu", 2, "nowhere.cu: No such file"),
+        ("train --dataset tinydigits --device cpu --kernels conv2d=mine.cu", 2, "cpu has no kernels 'mine.cu'"),
+        ("train --dataset tinydigits --device sim --kernels linear=numba", 2, "linear has no kernels 'numba'"),
+    ],
+)
+def test_what_cannot_be_done(line, code, text):
+    mine()
+    found, _, err = gpucnn(line)
+    assert found == code, err
+    assert err.startswith("error: ") and "\nhint: " in err and len(err.splitlines()) == 2, err
+    assert text in err
+
+
+@pytest.mark.parametrize("command", ["kernels check mine.cu --op conv2d", "train --dataset tinydigits --epochs 1 "
+                                     "--model tinydigits-cnn --device sim --kernels conv2d=mine.cu"])  # fmt: skip
+def test_a_file_that_does_not_compile_is_named_with_its_line(command):
+    mine("int oy = pixel / ow;", "int oy = pixels / ow;")
+    line = next(i for i, text in enumerate(Path("mine.cu").read_text().splitlines(), 1) if "pixels / ow" in text)
+    code, _, err = gpucnn(command)
+    assert code == 1
+    assert err.startswith("error: ") and len(err.splitlines()) == 2, err
+    assert f"mine.cu:{line}" in err and "pixels" in err
+
+
+@pytest.mark.parametrize("kernels", ["raw", "numba", f"raw,conv2d={EXAMPLE}"])
+def test_train_on_the_simulator(kernels):
+    flags = "--dataset tinydigits --model tinydigits-cnn --device sim --epochs 1 --limit-batches 2 --json"
+    code, out, err = gpucnn(f"train {flags} --kernels {kernels}")
+    assert code == 0, err
+    assert "sim (as asked)" in err
+    result = json.loads(out)
+    assert result["kernels"]["conv2d"] == kernels.removeprefix("raw,conv2d=")
+    assert 0 < result["test_accuracy"] < 1
