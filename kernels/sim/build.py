@@ -34,8 +34,9 @@ _KERNEL = ("-fwrapv", "-fno-math-errno", "-fvisibility=hidden")
 _GNU = ("-fno-extern-tls-init", *(["-mtls-dialect=gnu2"] if platform.machine() == "x86_64" else []))
 
 # The compiler announces every access to the runtime (hooks.cpp). It must not link the sanitizer's own library, which
-# would take over the whole process; so the library is linked in a step of its own, without -fsanitize.
-_CHECKED = ("-O1", "-g", "-c", "-fsanitize=thread,bounds,alignment,integer-divide-by-zero")
+# would take over the whole process; so the library is linked in a step of its own, without -fsanitize. addr2line
+# misreads the file names of DWARF 5 where a text has a #line.
+_CHECKED = ("-O1", "-gdwarf-4", "-c", "-fsanitize=thread,bounds,alignment,integer-divide-by-zero")
 _CHECKED_GNU = ("--param=tsan-instrument-func-entry-exit=0",)
 _IGNORED = ("-std=", "--std=", "-lineinfo", "--generate-line-info", "-use_fast_math", "--use_fast_math")
 
@@ -48,16 +49,22 @@ _DYNAMIC = re.compile(r"extern\s+__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;")
 
 
 class _Row(ctypes.Structure):  # gpusim::Kernel
-    _fields_ = (("name", ctypes.c_char_p), ("parameters", ctypes.c_char_p), ("call", ctypes.c_void_p))
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("parameters", ctypes.c_char_p),
+        ("call", ctypes.c_void_p),
+        ("most_threads", ctypes.c_int),
+    )
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of a library: its parameters' types as C spells them, and its address."""
+    """One kernel of a library: its parameters' types as C spells them, its address, and its __launch_bounds__ or 0."""
 
     name: str
     parameters: tuple[str, ...]
     call: int
+    most_threads: int
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,10 @@ def _load(text: str, options: tuple[str, ...], checked: bool) -> Library:
     module = ctypes.CDLL(str(path))
     table = ctypes.cast(module.gpusim_kernels, ctypes.POINTER(_Row))
     rows = itertools.takewhile(lambda row: row.name, (table[i] for i in itertools.count()))
-    kernels = {row.name.decode(): Kernel(row.name.decode(), _parameters(row.parameters), row.call) for row in rows}
+    kernels = {
+        row.name.decode(): Kernel(row.name.decode(), _parameters(row.parameters), row.call, row.most_threads)
+        for row in rows
+    }
     dynamic = ctypes.cast(module.gpusim_find_dynamic, ctypes.c_void_p).value or 0
     return Library(path, kernels, dynamic, ctypes.c_ulong.in_dll(module, "gpusim_dynamic_room").value, checked)
 
@@ -133,10 +143,10 @@ def _defines(options: Sequence[str]) -> list[str]:
 
 def _complete(text: str) -> str:
     """The preprocessed text with the table of its kernels and the room for its dynamic shared memory."""
-    names = {match["name"]: None for match in _KERNELS.finditer(text) if not match["template"]}
+    bounds = {match["name"]: match["bounds"] or "0" for match in _KERNELS.finditer(text) if not match["template"]}
     dynamic = dict.fromkeys(_DYNAMIC.findall(text))
     room = DYNAMIC_ROOM if dynamic else 16
-    rows = "".join(f"GPUSIM_KERNEL({name})" for name in names)
+    rows = "".join(f"GPUSIM_KERNEL({name}, {most.partition(',')[0]})" for name, most in bounds.items())
     labels = "".join(f".globl {name}\\n.hidden {name}\\n{name}:\\n" for name in ("gpusim_dynamic", *dynamic))
     return f"""{text}
 # 1 "gpusim_foot"

@@ -9,6 +9,7 @@ struct Kernel {
     const char* name;
     const char* parameters;  // "const float*, float*, int"
     void (*call)(void* const* arguments);
+    int most_threads;        // of __launch_bounds__, 0 where there are none
 };
 
 struct Text {
@@ -56,5 +57,5 @@ template <class... A, void (*kernel)(A...)> struct Entry<void (*)(A...), kernel>
 
 }  // namespace gpusim
 
-#define GPUSIM_KERNEL(name)                                                          \
-    {#name, gpusim::Entry<decltype(&name), &name>::text.characters, gpusim::Entry<decltype(&name), &name>::call},
+#define GPUSIM_KERNEL(name, bounds)                                                          \
+    {#name, gpusim::Entry<decltype(&name), &name>::text.characters, gpusim::Entry<decltype(&name), &name>::call, bounds},

@@ -72,6 +72,12 @@ class Function:
             raise KernelFault(
                 "bad-argument", kernel.name, f"a block of {tuple(block)} has more than {_THREADS} threads"
             )
+        if kernel.most_threads and block3[0] * block3[1] * block3[2] > kernel.most_threads:
+            raise KernelFault(
+                "bad-argument",
+                kernel.name,
+                f"a block of {tuple(block)} is beyond __launch_bounds__({kernel.most_threads})",
+            )
         if not 0 <= shared_mem <= self.max_dynamic_shared_size_bytes:
             raise KernelFault("bad-argument", kernel.name, f"{shared_mem} bytes of shared memory, of at most "
                 f"{self.max_dynamic_shared_size_bytes}: max_dynamic_shared_size_bytes raises it")  # fmt: skip
