@@ -82,6 +82,7 @@ def numba_to_ptx(function: Callable, signature: str, arch: str = ARCH) -> str:
     try:
         from numba import cuda
         from numba.core.errors import NumbaError
+        from numba.cuda.errors import UnsupportedBytecodeError  # type: ignore[attr-defined]  # of numba-cuda
     except ImportError as error:
         raise MissingPackage("numba-cuda", error) from None
     if not hasattr(cuda, "compile"):
@@ -92,8 +93,10 @@ def numba_to_ptx(function: Callable, signature: str, arch: str = ARCH) -> str:
             ptx, _ = cuda.compile(
                 function, signature, cc=capability, device=False, abi="numba", output="ptx", lineinfo=True
             )
-    except NumbaError as error:
-        raise CompileError(f"Numba refuses {function.__name__}{signature.removeprefix('void')}:\n{error}") from error
+    except (NumbaError, UnsupportedBytecodeError) as error:
+        reason = " ".join(str(error).splitlines()[:2])
+        log = f"error in {function.__name__}{signature.removeprefix('void')}: {reason}\n\n{error}"
+        raise CompileError(log) from error
     except ImportError as error:
         raise MissingPackage("NVVM, the compiler behind numba-cuda", error) from None
     match = re.search(r"\.visible\s+\.entry\s+([\w$]+)", ptx)

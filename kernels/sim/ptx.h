@@ -182,6 +182,10 @@ template <class T> GPUSIM_INLINE u32 bfind(T a) {
     const Unsigned<T> x = Unsigned<T>(is_signed<T> && a < 0 ? ~a : a);
     return x ? bits_of<T> - 1 - clz(x) : 0xFFFFFFFFu;
 }
+template <class T> GPUSIM_INLINE u32 bfind_shiftamt(T a) {
+    const u32 bit = bfind(a);
+    return bit == 0xFFFFFFFFu ? bit : bits_of<T> - 1 - bit;
+}
 template <class T> GPUSIM_INLINE T brev(T a) {
     T result = 0;
     for (int i = 0; i < bits_of<T>; i++) result |= (a >> i & 1) << (bits_of<T> - 1 - i);

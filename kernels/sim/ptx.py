@@ -55,7 +55,7 @@ class PtxFunction:
             raise KernelFault(
                 "bad-argument", self._name, f"{len(args)} arguments for {len(self._parameters)} parameters"
             )
-        values = [self._value(i, arg) for i, arg in enumerate(args)]
+        values = [*(self._value(i, arg) for i, arg in enumerate(args)), np.uint32(shared_mem)]
         pointers = frozenset(i for i, value in enumerate(values) if value is None or isinstance(value, np.ndarray))
         if pointers not in self._built:
             self._built[pointers] = self._build(pointers)

@@ -40,10 +40,9 @@ def _access(body: Any, i: Instruction) -> str:
 
 @_operation("atom", "red")
 def _atomic(body: Any, i: Instruction) -> str:
-    names = {"add": "Add", "min": "Min", "max": "Max", "and": "And", "or": "Or", "xor": "Xor", "exch": "Exch", "cas": "CAS",
-             "inc": "Inc", "dec": "Dec"}  # fmt: skip
+    names = {"add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"}
     modifiers, (kind,) = _split(i, " ".join((*names, *_SPACES)))
-    (name,) = modifiers & set(names)
+    (name,) = modifiers & names
     # CUDA's functions are for int, unsigned and unsigned long long: the bits are the same where no order is asked for.
     t = kind if kind[0] == "f" or (kind == "s32" and name in ("min", "max")) else "u" + kind[1:]
     if (kind[0] == "s" and t != kind and name in ("min", "max")) or t in ("u8", "u16"):
@@ -52,7 +51,9 @@ def _atomic(body: Any, i: Instruction) -> str:
     arguments = "".join(f", {body.value(v, t)}" for v in values)
     pointer = body.pointer(address, _space(modifiers))
     name = (
-        f"ptx::atomic_add({arguments[2:]}, (f64*){pointer})" if t == "f64" and name == "add" else f"atomic{names[name]}"
+        f"ptx::atomic_add({arguments[2:]}, (f64*){pointer})"
+        if t == "f64" and name == "add"
+        else f"atomic{name.upper() if name == 'cas' else name.capitalize()}"
     )
     call = name if t == "f64" else f"{name}(({t}*){pointer}{arguments})"
     return body.assign(to, call)
@@ -87,7 +88,7 @@ def _nothing(body: Any, i: Instruction) -> str:
 def _barrier(body: Any, i: Instruction) -> str:
     if i.opcode == "bar" and i.modifiers == ("warp", "sync"):
         return f"__syncwarp({body.value(i.operands[0], 'u32')});"
-    modifiers, kinds = _split(i, "red popc and or")
+    modifiers, _ = _split(i, "red popc and or")
     if "red" in modifiers:
         to, barrier, *rest = i.operands
         predicate = body.value(rest.pop(), "pred")
@@ -141,8 +142,8 @@ def _warp_wide(body: Any, i: Instruction) -> str:
 @_operation("mma")
 def _mma(body: Any, i: Instruction) -> str:
     shape, a_layout, b_layout, *kinds = (m for m in i.modifiers if m not in ("sync", "aligned"))
-    functions = {("m16n8k8", "f32", "tf32", "tf32", "f32"): "tf32", ("m16n8k16", "f32", "bf16", "bf16", "f32"): "bf16"}
-    function = functions[(shape, *kinds)]
+    products = {"m16n8k8.f32.tf32.tf32.f32": "tf32", "m16n8k16.f32.bf16.bf16.f32": "bf16"}
+    function = products[".".join((shape, *kinds))]
     if (a_layout, b_layout) != ("row", "col"):
         raise ValueError(i.text)
     d, a, b, c = (split_operands(o.strip("{}")) for o in i.operands)

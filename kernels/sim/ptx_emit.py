@@ -12,10 +12,11 @@ from .ptx_parse import Function, Instruction, Label, Location, Module, PtxError,
 
 _LITERAL = re.compile(r"(-?)\s*(0[xX][0-9a-fA-F]+|0[bB][01]+|0[fF][0-9a-fA-F]{8}|0[dD][0-9a-fA-F]{16}|\d+)U?$")
 _ADDRESS = re.compile(r"(%?[\w$]+)\s*(?:\+\s*(-?\s*\w+))?$")
-_SPECIAL = {f"%{ptx}.{axis}": f"{cuda}.{axis}" for ptx, cuda in
-            (("tid", "threadIdx"), ("ctaid", "blockIdx"), ("ntid", "blockDim"), ("nctaid", "gridDim")) for axis in "xyz"}  # fmt: skip
+_INDICES = {"tid": "threadIdx", "ctaid": "blockIdx", "ntid": "blockDim", "nctaid": "gridDim"}
+_SPECIAL = {f"%{ptx}.{axis}": f"{cuda}.{axis}" for ptx, cuda in _INDICES.items() for axis in "xyz"}
 _SPECIAL |= {"WARP_SZ": "32u", "%laneid": "ptx::lane()", "%warpid": "ptx::warp()", "%nwarpid": "32u"}
 _SPECIAL |= {f"%lanemask_{name}": f"ptx::lanemask_{name}()" for name in ("eq", "lt", "le", "gt", "ge")}
+_DYNAMIC_SIZE = Variable("param", "u32", "dynamic_smem_size")  # PTX has a register for it, here it is a last parameter
 _SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
 
 
@@ -25,8 +26,9 @@ def size_of(ptx_type: str) -> int:
 
 
 def translate(module: Module, name: str, pointers: frozenset[int]) -> tuple[str, list[int]]:
-    """The entry `name` in C++ with all that it uses, and the numbers of the parameters that it reads: the C++ has those.
+    """The entry `name` in C++ with all that it uses, and the numbers of the parameters that it reads.
 
+    The C++ function has those alone. Behind the entry's own counts the size of the dynamic shared memory, a u32.
     pointers: the parameters that are arrays rather than 64-bit numbers.
     """
     names = _Names(module)
@@ -98,11 +100,12 @@ def literal(text: str, ptx_type: str, line: int) -> str:
 
 
 class _Body:
-    """One function. Scopes of inline assembly nest: registers are found innermost first, labels get their scope's number."""
+    """A function. Scopes of inline assembly nest: a name is sought innermost first, a label gets its scope's number."""
 
     def __init__(self, function: Function, names: _Names, pointers: frozenset[int] = frozenset()) -> None:
         self.function, self.names, self.pointers = function, names, pointers
-        self.scopes: list[dict[str, Variable]] = [{v.name: v for v in (*function.parameters, *function.results)}]
+        self.parameters = [*function.parameters, *([_DYNAMIC_SIZE] if function.entry else [])]
+        self.scopes: list[dict[str, Variable]] = [{v.name: v for v in (*self.parameters, *function.results)}]
         self.labels: list[dict[str, str]] = []
         self.targets = {s.name: s.labels for s in function.body or () if isinstance(s, Targets)}
         self.read: list[int] = []
@@ -112,14 +115,14 @@ class _Body:
     def head(self) -> str:
         if self.function.entry:
             types = [self._entry_type(number) for number in self.read]
-            parameters = [f"{t} V_{self.function.parameters[n].name}" for n, t in zip(self.read, types, strict=True)]
+            parameters = [f"{t} V_{self.parameters[n].name}" for n, t in zip(self.read, types, strict=True)]
             return f'extern "C" __global__ void {self.function.name}({", ".join(parameters)})'
         parameters = [f"{_bytes(v)} V_{v.name}" for v in self.function.parameters]
         result = _bytes(self.function.results[0]) if self.function.results else "void"
         return f"static {result} V_{self.function.name}({', '.join(parameters)})"
 
     def _entry_type(self, number: int) -> str:
-        parameter = self.function.parameters[number]
+        parameter = self.parameters[number]
         if parameter.size is not None:
             raise PtxError(parameter.line, parameter.name, "is passed by value: a kernel takes numbers and pointers")
         return "void*" if number in self.pointers else cpp_type(parameter.type)
@@ -216,6 +219,8 @@ class _Body:
             return f"!{self.value(operand[1:], ptx_type)}"
         if operand in _SPECIAL:
             return f"ptx::as<{cpp}>({_SPECIAL[operand]})"
+        if operand == "%dynamic_smem_size":
+            return f"ptx::as<{cpp}>(*(u32*){self.parameter(_DYNAMIC_SIZE.name)})"
         if _LITERAL.match(operand):
             return literal(operand, ptx_type, self.line)
         variable = self.variable(operand)
@@ -260,9 +265,9 @@ class _Body:
         variable = self.variable(name)
         if variable is None or variable.space != "param":
             raise KeyError(name)
-        if not self.function.entry or variable not in self.function.parameters:
+        if not self.function.entry or variable not in self.parameters:
             return f"V_{name}.at"
-        number = self.function.parameters.index(variable)
+        number = self.parameters.index(variable)
         if number not in self.read:
             self.read.append(number)
             self.read.sort()

@@ -16,9 +16,9 @@ OPERATIONS: dict[str, Operation] = {}
 
 _TYPE = re.compile(r"[usbf](8|16|32|64)$|pred$")
 _SPACES = ("global", "shared", "local", "param", "const", "shared_cta", "param_entry", "param_func")
-_NO_EFFECT = {"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "relaxed", "acquire", "release", "acq_rel", "sc", "weak", "cta",
-              "gpu", "sys", "cluster", "uni", "aligned", "sync", "L1_evict_last", "L1_evict_first", "L1_no_allocate",
-              "L2_64B", "L2_128B", "L2_256B", "mmio"}  # fmt: skip
+_CACHES = {"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1_evict_last", "L1_evict_first", "L1_no_allocate"}
+_ORDERS = {"relaxed", "acquire", "release", "acq_rel", "sc", "weak", "cta", "gpu", "sys", "cluster", "mmio"}
+_NO_EFFECT = _CACHES | _ORDERS | {"uni", "aligned", "sync", "L2_64B", "L2_128B", "L2_256B"}
 _DIRECTED = {"rz": "TO_ZERO", "rm": "DOWN", "rp": "UP"}
 
 
@@ -58,17 +58,18 @@ def _two(register: str) -> tuple[str, str]:
 
 # Arithmetic.
 
-_PLAIN = {"and": "band", "or": "bor", "xor": "bxor", "not": "bnot", "popc": "popc", "clz": "clz", "brev": "brev", "cnot": "cnot",
-          "abs": "abs", "neg": "neg", "rem": "rem", "copysign": "copysign", "bfind": "bfind", "prmt": "prmt"}  # fmt: skip
+_PLAIN = {n: n for n in ("popc", "clz", "brev", "bfind", "cnot", "abs", "neg", "rem", "copysign", "prmt")}
+_PLAIN |= {"and": "band", "or": "bor", "xor": "bxor", "not": "bnot"}  # which are words of C++
 _FLOAT = "rn rz rm rp ftz sat approx full"
 
 
 @_operation(*_PLAIN)
 def _plain(body: Any, i: Instruction) -> str:
-    modifiers, (kind,) = _split(i, "ftz")
+    modifiers, (kind,) = _split(i, "shiftamt" if i.opcode == "bfind" else "ftz")
+    name = _PLAIN[i.opcode] + ("_shiftamt" if "shiftamt" in modifiers else "")
     template = "" if i.opcode == "prmt" else f"<{cpp_type(kind)}>"
-    call = f"ptx::{_PLAIN[i.opcode]}{template}({', '.join(body.value(o, kind) for o in i.operands[1:])})"
-    return body.assign(i.operands[0], f"ptx::ftz({call})" if modifiers else call)
+    call = f"ptx::{name}{template}({', '.join(body.value(o, kind) for o in i.operands[1:])})"
+    return body.assign(i.operands[0], f"ptx::ftz({call})" if "ftz" in modifiers else call)
 
 
 @_operation("add", "sub", "mul", "div", "fma", "mad", "rcp", "sqrt", "rsqrt", "ex2", "lg2", "sin", "cos", "tanh")
@@ -77,9 +78,8 @@ def _arithmetic(body: Any, i: Instruction) -> str:
         return _carried(body, i)
     modifiers, (kind,) = _split(i, _FLOAT + " lo hi wide")
     t, wide = cpp_type(kind), kind[0] + str(2 * int(kind[1:])) if "wide" in modifiers else kind
-    if (kind[0] == "f") == bool(modifiers & {"lo", "hi", "wide"}):
-        if i.opcode in ("mul", "mad"):
-            raise ValueError(i.text)
+    if i.opcode in ("mul", "mad") and (kind[0] == "f") == bool(modifiers & {"lo", "hi", "wide"}):
+        raise ValueError(i.text)
     name = i.opcode + "".join(f"_{m}" for m in ("hi", "wide") if m in modifiers)
     kinds = [kind, kind, wide]
     values = [body.value(o, k) for o, k in zip(i.operands[1:], kinds, strict=False)]
@@ -229,14 +229,13 @@ def _cvta(body: Any, i: Instruction) -> str:
     return body.assign(to, f"u64(shared + s32({body.value(source, 'u32')}))")
 
 
+_NARROW = {"rn.bf16.f32": "to_bf16", "rn.bf16x2.f32": "to_bf16x2", "rna.tf32.f32": "to_tf32"}
+
+
 @_operation("cvt")
 def _cvt(body: Any, i: Instruction) -> str:
     to, *sources = i.operands
-    if name := {
-        ("rn", "bf16", "f32"): "to_bf16",
-        ("rn", "bf16x2", "f32"): "to_bf16x2",
-        ("rna", "tf32", "f32"): "to_tf32",
-    }.get(i.modifiers):
+    if name := _NARROW.get(".".join(i.modifiers)):
         return body.assign(to, f"ptx::{name}({', '.join(body.value(s, 'f32') for s in sources)})")
     modifiers, (target, origin) = _split(i, "rn rz rm rp rni rzi rmi rpi sat ftz")
     d, s = cpp_type(target), cpp_type(origin)
