@@ -6,8 +6,10 @@ from .mode import Mode, current_mode, mode
 from .numba_module import NumbaModule
 from .ptx import PtxError, PtxModule
 from .raw_module import RawModule
+from .report import AccessReport
 
 __all__ = [
+    "AccessReport",
     "CompileError",
     "KernelFault",
     "Mode",

@@ -24,7 +24,7 @@ from pathlib import Path
 from .compiler import build, digest, find_compiler
 
 HERE = Path(__file__).parent
-RUNTIME = ("runtime.cpp", "fiber.cpp", "memory.cpp", "check.cpp", "hooks.cpp")
+RUNTIME = ("runtime.cpp", "fiber.cpp", "memory.cpp", "check.cpp", "hooks.cpp", "report.cpp")
 DYNAMIC_ROOM = 227 * 1024  # the most shared memory that a block can have on any GPU so far (sm_90)
 
 _COMMON = ("-std=c++20", "-fPIC", "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
@@ -37,7 +37,7 @@ _GNU = ("-fno-extern-tls-init", *(["-mtls-dialect=gnu2"] if platform.machine() =
 # would take over the whole process; so the library is linked in a step of its own, without -fsanitize. addr2line
 # misreads the file names of DWARF 5 where a text has a #line.
 _CHECKED = ("-O1", "-gdwarf-4", "-c", "-fsanitize=thread,bounds,alignment,integer-divide-by-zero")
-_CHECKED_GNU = ("--param=tsan-instrument-func-entry-exit=0",)
+_CHECKED_GNU = ("--param=tsan-instrument-func-entry-exit=0", "-fno-tree-sra")  # a float4 is read as one
 _IGNORED = ("-std=", "--std=", "-lineinfo", "--generate-line-info", "-use_fast_math", "--use_fast_math")
 
 _KERNELS = re.compile(

@@ -219,6 +219,8 @@ void check_access(const void* p, size_t size, size_t alignment, Kind kind, const
     }
     const unsigned self = unsigned(number(current)), since = in_shared ? block_epoch : launch_epoch;
     const Access now = {epoch, instruction, self, kind == ATOMIC, sequence[self]};
+    if (launch->reported)
+        report_access(instruction, epoch, kind, in_shared, size_t(address - (in_shared ? shared.begin : region->copy.begin)), size);
     for (; cell < end; cell += step) {
         const bool written = cell->writer.epoch >= since;
         if (in_shared && !written && kind != WRITE && unwritten.thread < 0) {

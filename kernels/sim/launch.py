@@ -13,6 +13,7 @@ from .build import Kernel, Library, runtime
 from .fault import KernelFault, index
 from .lines import name_shared, source_lines
 from .mode import ORDERS
+from .report import AccessReport
 
 _U3 = ctypes.c_uint * 3
 _I3 = ctypes.c_int * 3
@@ -30,7 +31,7 @@ class _Launch(ctypes.Structure):  # gpusim::Launch
         ("kernel", ctypes.c_void_p), ("values", ctypes.c_void_p), ("value_count", ctypes.c_int),
         ("array_count", ctypes.c_int), ("arrays", ctypes.c_void_p), ("dynamic_shared", ctypes.c_void_p),
         ("dynamic_room", ctypes.c_ulong), ("dynamic_bytes", ctypes.c_ulong), ("grid", _U3), ("block", _U3),
-        ("order", ctypes.c_int), ("checked", ctypes.c_int), ("seed", ctypes.c_ulonglong),
+        ("order", ctypes.c_int), ("checked", ctypes.c_int), ("reported", ctypes.c_int), ("seed", ctypes.c_ulonglong),
     )  # fmt: skip
 
 
@@ -59,10 +60,11 @@ class Function:
 
     grid, block: up to three ints; args: C-contiguous NumPy arrays, None for a null pointer, NumPy scalars of the
     parameter's type. `max_dynamic_shared_size_bytes` raises the 48 KB that a block may ask for, as it does in CuPy.
+    report counts the accesses of a checked library.
     """
 
-    def __init__(self, library: Library, kernel: Kernel, order: str, seed: int):
-        self._library, self._kernel, self._order, self._seed = library, kernel, order, seed
+    def __init__(self, library: Library, kernel: Kernel, order: str, seed: int, report: AccessReport | None = None):
+        self._library, self._kernel, self._order, self._seed, self._report = library, kernel, order, seed, report
         self.max_dynamic_shared_size_bytes = 48 * 1024
 
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int = 0) -> None:
@@ -91,11 +93,13 @@ class Function:
         request = _Launch(
             kernel.call, ctypes.addressof(values), len(values), len(arrays), ctypes.addressof(every),
             self._library.dynamic_shared, self._library.dynamic_room, shared_mem, _U3(*grid3), _U3(*block3),
-            ORDERS.index(self._order), self._library.checked, self._seed,
+            ORDERS.index(self._order), self._library.checked, self._report is not None, self._seed,
         )  # fmt: skip
         fault = _Fault()
         with _one_launch:
             failed = runtime().gpusim_launch(ctypes.byref(request), ctypes.byref(fault))
+            if self._report is not None and not failed:
+                self._report.add(kernel.name, self._library.path, runtime())
         if failed:
             raise self._fault(fault)
 

@@ -10,6 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .report import AccessReport
+
 ORDERS = ("forward", "reverse", "random")
 TIERS = ("source", "ptx")
 
@@ -23,7 +25,7 @@ class Mode:
     order: str = "forward"
     seed: int = 0
     tier: str = "source"
-    report: Any = None
+    report: AccessReport | None = None
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:

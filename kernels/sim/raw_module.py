@@ -12,7 +12,8 @@ class RawModule:
     """The kernels of a .cu text: RawModule(code=text, options=("-DTILE=16",)).get_function(name)(grid, block, args).
 
     check: judge every access, and raise KernelFault for what is wrong; order: "forward", "reverse" or "random" (from
-    `seed`), the schedule of threads and blocks. Nothing is compiled before the first get_function.
+    `seed`), the schedule of threads and blocks; report: an AccessReport that is to count every access, which a
+    checked run does on the way. Nothing is compiled before the first get_function.
     """
 
     def __init__(
@@ -29,7 +30,8 @@ class RawModule:
 
     def get_function(self, name: str) -> Function:
         """ValueError where the text has no such kernel; NoCompiler, CompileError."""
-        library = load(self._code, self._options, self._mode.check)
+        mode = self._mode
+        library = load(self._code, self._options, mode.check or mode.report is not None)
         if name not in library.kernels:
             raise ValueError(f"there is no kernel {name!r}; there are {', '.join(library.kernels) or 'none'}")
-        return Function(library, library.kernels[name], self._mode.order, self._mode.seed)
+        return Function(library, library.kernels[name], mode.order, mode.seed, mode.report)

@@ -288,12 +288,14 @@ extern "C" __attribute__((visibility("default"))) int gpusim_launch(const Launch
     block_order.resize(launch->order == 2 ? blocks : 0);
     std::iota(block_order.begin(), block_order.end(), 0ull);
     arrange(block_order.data(), int(block_order.size()));
+    if (launch->reported) report_launch();
     on = host;
     for (unsigned long long i = 0; i < blocks && !fault->kind[0]; i++) {
         blockIdx = block_index(i);
         poison_shared();
         if (launch->checked) check_block();
         run_block();
+        if (launch->reported) report_block();
     }
     if (fault->kind[0]) reset_fibers();
     else if (launch->checked) return_arrays();

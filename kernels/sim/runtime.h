@@ -24,6 +24,7 @@ struct Launch {
     unsigned grid[3], block[3];
     int order;  // 0 forward, 1 reverse, 2 random
     int checked;
+    int reported;
     unsigned long long seed;
 };
 
@@ -107,5 +108,10 @@ void check_unwritten();                                 // at the end of a block
 void check_warp(int warp, unsigned present);            // the lanes have seen one another's accesses
 enum Kind { READ, WRITE, ATOMIC };
 void check_access(const void* p, size_t size, size_t alignment, Kind kind, const void* return_address);
+
+// report.cpp: what the accesses of a warp cost.
+void report_launch();
+void report_access(unsigned instruction, unsigned epoch, Kind kind, bool in_shared, size_t offset, size_t size);
+void report_block();
 
 }  // namespace gpusim
