@@ -103,15 +103,13 @@ def _draw_conv2d(rng: Any) -> tuple:
 
 
 def _max_pool2d(
-    rng: Any, n: int, c: int, h: int, w_: int, size: Pair, stride: Pair, padding: Pair, special: bool = False
+    rng: Any, n: int, c: int, h: int, w_: int, size: Pair, stride: Pair, padding: Pair, special: tuple = ()
 ) -> list[Case]:
-    x = _spread(rng, (n, c, h, w_))
-    if special:  # ties, NaN and infinities, each often enough to meet its like in a window
-        x = rng.choice([0.5, -0.5, np.nan, np.inf, -np.inf], x.shape, p=[0.3, 0.3, 0.1, 0.1, 0.2])
+    x = rng.choice(special, (n, c, h, w_)) if special else _spread(rng, (n, c, h, w_))
     y, code = load("maxpool2d", "xp").forward(x, size, stride, padding)
     code = np.where(rng.random(code.shape) < 0.1, 255, code).astype(np.uint8)  # a fused ReLU killed these
     gy = _spread(rng, y.shape)
-    shape = f"x {x.shape} size {size} stride {stride} padding {padding}{' special' if special else ''}"
+    shape = f"x {x.shape} size {size} stride {stride} padding {padding}{f' of {special}' if special else ''}"
     return [
         Case("maxpool2d", "forward", (x, size, stride, padding), (0, 0), shape),
         Case("maxpool2d", "backward", (gy, code, x.shape, size, stride, padding), (tolerance(prod(size), 1),), shape),
@@ -192,6 +190,8 @@ def _draw_linear(rng: Any) -> tuple:
     return *(int(rng.integers(1, rng.choice([5, 40, 140]))) for _ in range(3)), bool(rng.integers(2))
 
 
+_SPECIAL = 0.5, -0.5, np.nan, np.inf, -np.inf  # few enough for ties in every window
+
 _POOLS = [
     (2, 3, 8, 8, (2, 2), (2, 2), NONE),
     (1, 1, 1, 1, ONE, ONE, NONE),
@@ -220,12 +220,18 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], list[tuple], Callable[[Any], tu
             (9, 2, 20, 20, 4, (3, 3), ONE, NONE, True),  # many pixels for each weight
             (2, 6, 14, 14, 16, (5, 5), ONE, NONE, True),
             (1, 32, 8, 8, 130, (3, 3), ONE, ONE, True),
+            (1, 66, 5, 6, 3, (3, 3), (1, 2), ONE, True),  # the widest tiles of input channels
         ],
         _draw_conv2d,
     ),
     "maxpool2d": (
         _max_pool2d,
-        [*_POOLS, (2, 3, 7, 6, (3, 3), (2, 2), ONE, True), (2, 2, 9, 8, (2, 2), (2, 2), NONE, True)],
+        [
+            *_POOLS,
+            (2, 3, 7, 6, (3, 3), (2, 2), ONE, _SPECIAL),
+            (2, 2, 9, 8, (2, 2), (2, 2), NONE, _SPECIAL),
+            (1, 2, 4, 5, (3, 3), (2, 2), ONE, (-np.inf,)),  # no larger than the padding
+        ],
         _draw_pool2d,
     ),
     "avgpool2d": (_avg_pool2d, _POOLS, _draw_pool2d),
@@ -236,7 +242,8 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], list[tuple], Callable[[Any], tu
     ),
     "cross_entropy": (
         _cross_entropy,
-        [(1, 1, 0.0, 1), (1, 2, 0.0, 8), (7, 10, 0.1, 8), (33, 33, 0.0, 80), (300, 10, 0.0, 4), (5, 1000, 0.1, 8)],
+        [(1, 1, 0.0, 1), (1, 2, 0.0, 8), (7, 10, 0.1, 8), (33, 33, 0.0, 80), (300, 10, 0.0, 4), (5, 1000, 0.1, 8)]
+        + [(4, 200, 0.0, 200), (2100, 3, 0.1, 4)],  # only a logit less the largest has an exp; many rows
         _draw_cross_entropy,
     ),
     "dropout": (
@@ -247,6 +254,7 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], list[tuple], Callable[[Any], tu
             ((5, 6, 3, 2), 0.4, 2**63 + 1, 65552, 199, True),
             ((1, 1), 1.0, 5, 16, 1, False),
             ((4, 1030), 0.9, 12345, 18, 2, False),
+            ((2, 5, 7, 6), 0.5, 1, 16, 0, True),
         ],
         _draw_dropout,
     ),

@@ -1,8 +1,9 @@
 """Is an implementation right? Every case against the reference in float64, between poisoned memory.
 
-Each array lies between two guards, filled, as the results are, with 0xFF: NaN as a float32, and no place of a
-pooling window as a byte. So a value that was never written, or read from beside an array, shows in the result,
-and a guard or an argument that changed is a write to where nothing should be written.
+Each array lies between two guards. Those of an argument, and the results themselves, are filled with 0xFF: NaN as a
+float32, and no place of a pooling window as a byte. So a value that was never written, or read from beside an array,
+shows in the result. A guard or an argument that changed is a write to where nothing should be written; the guards of
+results hold other bytes, so that a NaN read beside an argument and written beside a result is a change.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from .sim import KernelFault, mode
 
 SCHEDULES = ("forward", "reverse", "random")
 
-_GUARD = 256  # bytes; also what an allocation of CUDA is a multiple of
+_GUARD = 1 << 16  # bytes, a multiple of every alignment; a wild write should still meet a guard
 
 
 class Verdict(NamedTuple):
@@ -31,15 +32,16 @@ class Verdict(NamedTuple):
 def check(module: ModuleType, cases: Iterable[Case], xp: ModuleType = np, sanitize: bool = False) -> Iterator[Verdict]:
     """The verdict on each case for an implementation's `module`, on arrays of `xp` (NumPy: on the simulator).
 
-    sanitize: each case once more a schedule, every access checked for races, bounds and initialisation.
+    sanitize: each case first once a schedule, every access checked for races, bounds and initialisation.
     """
     for case in cases:
-        verdict = _compare(module, case, xp)
-        for order in SCHEDULES if sanitize and not verdict.fault else ():
+        for order in SCHEDULES if sanitize else ():
             with mode(check=True, order=order, seed=1):
                 verdict = _compare(module, case, xp)
             if verdict.fault:
                 break
+        else:
+            verdict = _compare(module, case, xp)
         yield verdict
 
 
@@ -73,9 +75,11 @@ class _Guarded:
     """An array of `values` between two guards; poisoned itself where `fill` is False."""
 
     def __init__(self, xp: ModuleType, values: np.ndarray, fill: bool = True) -> None:
-        self.buffer = xp.full(values.nbytes + 2 * _GUARD, 0xFF, xp.uint8)
-        self.inside = slice(_GUARD, _GUARD + values.nbytes)
-        self.array: Array = self.buffer[self.inside].view(values.dtype).reshape(values.shape)
+        self.guard = 0xFF if fill else 0xA5
+        self.buffer = xp.full(values.nbytes + 2 * _GUARD, self.guard, xp.uint8)
+        inside = self.buffer[_GUARD : _GUARD + values.nbytes]
+        inside[...] = 0xFF
+        self.array: Array = inside.view(values.dtype).reshape(values.shape)
         if fill:
             self.array[...] = xp.asarray(values)
 
@@ -83,8 +87,7 @@ class _Guarded:
         return self.array if isinstance(self.array, np.ndarray) else self.array.get()
 
     def guards_hold(self) -> bool:
-        before, after = self.buffer[: self.inside.start], self.buffer[self.inside.stop :]
-        return bool((before == 0xFF).all()) and bool((after == 0xFF).all())
+        return bool((self.buffer[:_GUARD] == self.guard).all()) and bool((self.buffer[-_GUARD:] == self.guard).all())
 
 
 def _is_float(value: Any) -> bool:

@@ -62,8 +62,8 @@ def check(
 ) -> None:
     """Compare kernels with the reference in float64 over a table of shapes, between poisoned memory.
 
-    OP is one op, FILE.cu kernels of your own (with --op); without either all ops are checked. Exit code 1 where
-    something is wrong.
+    OP is one op, FILE.cu kernels of your own (with --op, and on the simulator with --sanitize); without either all
+    ops are checked. Exit code 1 where something is wrong.
     """
     from gpucnn_kernels.check import check as verdicts
     from gpucnn_kernels.sim import mode
@@ -75,6 +75,7 @@ def check(
             "compute-sanitizer --tool memcheck gpucnn kernels check --device cuda" if sanitize else "use --device sim"
         )
         raise UsageError(f"--{'sanitize' if sanitize else 'ptx'} works on --device sim, not on {where}", hint)
+    sanitize |= where.type == "sim" and bool(what and what.endswith(".cu"))
     results, wrong = [], 0
     for name, function, kind, module in _chosen(what, op, impl, where):
         table = [*cases.table(name), *cases.draws(name, draws)]
