@@ -19,7 +19,6 @@ from .convolution import (
 from .launch import CudaC, ceil_div
 
 kernels = CudaC("conv2d")
-VARIANTS = tuple((f"-DTILE_C={tile}",) for tile in TILES)
 
 _BLOCK = 256  # threads of the naive kernels
 _SIDE = 16

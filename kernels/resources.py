@@ -5,12 +5,17 @@ shared memory decide how many blocks run side by side on a multiprocessor; a spi
 Meaning of the figures: https://docs.nvidia.com/cuda/cuda-c-programming-guide/#multiprocessor-level
 """
 
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
 
 from . import load, offline, ops
+from .cases import table
 from .launch import CudaC, NumbaKernel
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")  # Turing, Ampere, Hopper, Blackwell
@@ -40,14 +45,29 @@ class Source:
 
 
 def sources() -> Iterator[Source]:
-    """Every source of the shipped kernels. A CUDA C launcher names the sets of defines that it uses in VARIANTS."""
+    """Every source of the shipped kernels: what the functions of an op launch over its shape table, and the rest."""
     for op, implementations in ops().items():
         for module in (load(op, impl) for impl in implementations if impl in ("raw", "numba")):
-            for kernels in vars(module).values():
-                if isinstance(kernels, CudaC):
-                    yield from (Source(op, kernels, defines) for defines in getattr(module, "VARIANTS", ((),)))
-                elif isinstance(kernels, NumbaKernel):
-                    yield Source(op, kernels)
+            found = _launched(op, module)
+            seen = {source.kernels for source in found}
+            others = [k for k in vars(module).values() if isinstance(k, (CudaC, NumbaKernel)) and k not in seen]
+            yield from sorted({*found, *(Source(op, kernels) for kernels in others)}, key=str)
+
+
+def _launched(op: str, module: ModuleType) -> set[Source]:
+    found = set()
+
+    def note(kernels: CudaC | NumbaKernel, *_: Any, defines: tuple[str, ...] = (), **__: Any) -> None:
+        if isinstance(kernels, NumbaKernel):  # made by a function of its constants
+            constants = inspect.getclosurevars(kernels.function).nonlocals
+            defines = tuple(f"{name}={constants[name]}" for name in sorted(constants) if name.startswith("TILE_"))
+        found.add(Source(op, kernels, defines))
+
+    with patch.object(CudaC, "launch", note), patch.object(NumbaKernel, "launch", note):
+        for case in table(op):
+            single = [a.astype("f4") if getattr(a, "dtype", None) == "f8" else a for a in case.arguments]
+            getattr(module, case.function)(*single)
+    return found
 
 
 @dataclass(frozen=True)

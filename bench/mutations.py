@@ -1,0 +1,193 @@
+"""Which mistakes in the kernels do the checks find? Runs mutants of every kernel; writes results/mutations.json.
+
+python bench/mutations.py                all: hours of one core
+python bench/mutations.py conv2d.cu      those of one file, kept beside the results of the others
+
+A mutant is run as `gpucnn kernels check` runs a kernel: over the shape table against the reference in float64, then
+with every access checked in three schedules; one with a literal made double, through the gate on doubles. What no
+check finds has survived, or is the same machine code. Each mutant has a process of its own, since it may never end.
+"""
+
+import argparse
+import json
+import multiprocessing
+import re
+import resource
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import gpucnn_kernels
+from gpucnn_kernels import cases, offline, resources, sim
+from gpucnn_kernels.check import check
+from gpucnn_kernels.launch import CudaC
+from machine import describe
+from mutants import Mutant, mutants
+
+KERNELS = Path(gpucnn_kernels.__file__).parent
+RESULTS = Path(__file__).parent / "results" / "mutations.json"
+SECONDS = 120  # of processor time
+VERDICTS = ("killed", "survived", "equivalent", "stillborn")
+FAULTS = "race out-of-bounds uninitialised divergent-barrier deadlock bad-mask misaligned bad-argument"
+
+
+def files() -> list[Path]:
+    """The files with kernels, or with the size of a kernel's shared memory, in them."""
+    return sorted(file for file in KERNELS.glob("*.*") if file.suffix in (".cu", ".cuh", ".py") and any(mutants(file)))
+
+
+def judge(mutant: Mutant) -> tuple[str, str]:
+    """("killed", by what), ("survived", ""), ("equivalent", "") or ("stillborn", the compiler's message)."""
+    ops, impl = _ops(mutant)
+    _install(mutant, ops)
+    try:
+        if mutant.kind == "double":
+            if any(resources.doubles(source.ptx("sm_80")) for source in _sources(ops, impl)):
+                return "killed", "double"
+        else:
+            for sanitize in (False, True):
+                for op in ops:
+                    module, functions = _implementation(op, impl, mutant.function)
+                    table = [case for case in cases.table(op) if case.function in functions]
+                    for verdict in check(module, table, sanitize=sanitize):
+                        if verdict.fault:
+                            return "killed", _what(verdict.fault)
+        code = _code(ops, impl)
+    except (sim.CompileError, offline.CompileError) as error:
+        return "stillborn", str(error)
+    _install(replace(mutant, end=mutant.start, new=""), ops)  # the kernels as they are
+    return ("equivalent" if code == _code(ops, impl) else "survived"), ""
+
+
+def _ops(mutant: Mutant) -> tuple[list[str], str]:
+    """The ops whose kernels a mutant is in, and their implementation."""
+    stem, suffix = mutant.file.split(".")
+    op, _, impl = stem.rpartition("_")
+    if suffix == "cu":
+        return [stem], "raw"
+    if impl in ("raw", "numba"):
+        return [op], impl
+    impl, user, mark = ("raw", "{}.cu", mutant.function) if suffix == "cuh" else ("numba", "{}_numba.py", stem)
+    ops = [op for op, impls in gpucnn_kernels.ops().items() if impl in impls]
+    return [op for op in ops if re.search(rf"\b{mark}\b", (KERNELS / user.format(op)).read_text())], impl
+
+
+def _install(mutant: Mutant, ops: list[str]) -> None:
+    text = (KERNELS / mutant.file).read_text()
+    mutated = mutant.apply(text)
+    if not mutant.file.endswith(".py"):
+        for op in ops:
+            kernels = gpucnn_kernels.load(op, "raw").kernels
+            kernels.__dict__["text"] = gpucnn_kernels.source(op).replace(text, mutated)
+            kernels.__dict__.pop("signatures", None)
+        return
+    name = mutant.file.removesuffix(".py")
+    _execute(name, mutated)
+    for user in (f"{op}_numba" for op in ops if name not in (f"{op}_numba", f"{op}_raw")):
+        _execute(user, (KERNELS / f"{user}.py").read_text())
+    gpucnn_kernels.load.cache_clear()
+
+
+def _execute(name: str, text: str) -> None:
+    """Put a module of this text in the place of gpucnn_kernels.`name`."""
+    module = ModuleType(f"gpucnn_kernels.{name}")
+    module.__package__, module.__file__ = "gpucnn_kernels", str(KERNELS / f"{name}.py")
+    sys.modules[module.__name__] = module
+    setattr(gpucnn_kernels, name, module)
+    exec(compile(text, module.__file__, "exec"), module.__dict__)
+
+
+def _implementation(op: str, impl: str, kernel: str) -> tuple[Any, set[str]]:
+    """What to check for a kernel: a module, or the rung of a ladder, and the functions of the op that call it."""
+    module: Any = gpucnn_kernels.load(op, impl)
+    every = {case.function for case in cases.table(op)}
+    rung = kernel.removeprefix(f"{op}_")
+    longest = max((f for f in every if rung.startswith(f)), key=len, default="")
+    if longest and hasattr(module, rung):
+        module = SimpleNamespace(**{longest: getattr(module, rung)})
+    return module, {longest} if longest else every
+
+
+def _sources(ops: list[str], impl: str) -> Iterator[resources.Source]:
+    return (s for s in resources.sources() if s.op in ops and isinstance(s.kernels, CudaC) == (impl == "raw"))
+
+
+def _code(ops: list[str], impl: str) -> list[str]:
+    """The instructions of all kernels, without the lines of the source that they came from."""
+    lines = [line for source in _sources(ops, impl) for line in source.ptx("sm_80").splitlines()]
+    return [line for line in lines if not re.match(r"\s*(\.loc|\.file|\.section|//|$)", line)]
+
+
+def _what(fault: str) -> str:
+    found = re.search("|".join(FAULTS.split()), fault)
+    return found[0] if found else "wrong result"
+
+
+def run(wanted: Iterable[Mutant], jobs: int) -> Iterator[tuple[Mutant, str, str]]:
+    """Each mutant with its verdict, in the order in which they end; `jobs` at a time."""
+    fork = multiprocessing.get_context("fork")  # a child begins with all modules imported
+    waiting, running = iter(wanted), {}
+    while True:
+        while len(running) < jobs and (mutant := next(waiting, None)):
+            receive, send = fork.Pipe(False)
+            process = fork.Process(target=_report, args=(mutant, send))
+            process.start()
+            send.close()
+            running[process.sentinel] = mutant, process, receive
+        if not running:
+            return
+        for sentinel in wait(list(running)):
+            mutant, process, receive = running.pop(sentinel)  # type: ignore[index]
+            process.join()
+            try:
+                verdict = receive.recv()
+            except EOFError:
+                verdict = "killed", "time limit" if process.exitcode == -24 else "crash"
+            yield mutant, *verdict
+
+
+def _report(mutant: Mutant, send: Any) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
+    send.send(judge(mutant))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="FILE", help=", ".join(file.name for file in files()))
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    wanted = [file for file in files() if file.name in (options.names or [file.name])]
+    results = json.loads(RESULTS.read_text())["files"] if RESULTS.exists() else {}
+    for file in wanted:
+        text = file.read_text()
+        functions: dict[str, Any] = {}
+        (_, *verdict), *_ = run([replace(next(mutants(file)), start=0, end=0, new="")], 1)
+        assert verdict == ["equivalent", ""], f"{file.name}: {verdict} without any mistake"
+        for mutant, verdict, how in run(mutants(file), options.jobs):
+            found = functions.setdefault(mutant.function, {"kinds": {}, "killed by": {}, "survivors": []})
+            counts = found["kinds"].setdefault(mutant.kind, dict.fromkeys(VERDICTS, 0))
+            counts[verdict] += 1
+            if verdict == "killed":
+                found["killed by"][how] = found["killed by"].get(how, 0) + 1
+            if verdict == "survived":
+                before, after = mutant.show(text)
+                found["survivors"].append({"kind": mutant.kind, "line": mutant.line, "before": before, "after": after})
+                print(f"{file.name}:{mutant.line} {mutant.kind}\n  - {before}\n  + {after}", flush=True)
+        for found in functions.values():
+            found["survivors"].sort(key=lambda row: (row["line"], row["after"]))
+        results[file.name] = functions
+        record = {"machine": describe(), "files": dict(sorted(results.items()))}
+        RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+        total = Counter(
+            v for f in functions.values() for counts in f["kinds"].values() for v in Counter(counts).elements()
+        )
+        print(f"{file.name}: {', '.join(f'{total[verdict]} {verdict}' for verdict in VERDICTS)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
