@@ -125,8 +125,8 @@ def sizes(arguments: Mapping[str, Any]) -> dict[str, int]:
     """The sizes by their names, from the arguments of a function of an op with windows."""
     shape = {name: value.shape for name, value in arguments.items() if hasattr(value, "shape")}
     n, c, h, w_ = arguments.get("x_shape") or shape["x"]
-    weights = arguments.get("w_shape") or shape.get("w") or (c, c)  # pooling: as many channels out as in
-    kernel = arguments.get("size") or weights[2:]
+    weights = arguments.get("w_shape") or shape.get("w") or (c, c, *arguments["size"])  # pooling keeps the channels
+    kernel = weights[2], weights[3]
     stride, padding = arguments["stride"], arguments["padding"]
     out = out_size((h, w_), kernel, stride, padding)
     return dict(zip(SIZES, (n, c, weights[0], c, h, w_, *kernel, *stride, *padding, *out), strict=True))
