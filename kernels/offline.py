@@ -10,6 +10,7 @@ Documentation: https://docs.nvidia.com/cuda/nvrtc and https://nvidia.github.io/n
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,8 +45,13 @@ def cuda_c_to_ptx(text: str, options: Sequence[str] = (), arch: str = ARCH, name
     """Compile CUDA C to PTX.
 
     options: as for NVRTC, like "-DTILE=16"; C++17 and line information are set. name: the file of lines without #line.
-    Raises CompileError with NVRTC's log, MissingPackage where its wheels are not installed.
+    Raises CompileError with NVRTC's log, MissingPackage where its wheels are not installed. Kept for the process.
     """
+    return _cuda_c_to_ptx(text, tuple(options), arch, name)
+
+
+@lru_cache(64)
+def _cuda_c_to_ptx(text: str, options: tuple[str, ...], arch: str, name: str) -> str:
     try:
         from cuda.bindings import nvrtc
     except ImportError as error:
@@ -72,12 +78,14 @@ def _read(size: Callable, get: Callable, program: Any) -> str:
     return buffer.decode().rstrip("\0")
 
 
+@lru_cache(256)
 def numba_to_ptx(function: Callable, signature: str, arch: str = ARCH) -> str:
     """Compile a plain Python function as a Numba CUDA kernel to PTX, its entry named as the function is.
 
     signature: like "void(float32[::1], int32)". An array arrives as seven parameters: meminfo, parent, item
     count, item size, data, shape, stride (sim/numba_module.py fills them).
-    Raises CompileError with Numba's message, MissingPackage where numba-cuda or NVVM is not installed.
+    Raises CompileError with Numba's message, MissingPackage where numba-cuda or NVVM is not installed. Kept for the
+    process: what the function reads of its globals is what they were at first, as in Numba.
     """
     try:
         from numba import cuda

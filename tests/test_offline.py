@@ -78,6 +78,8 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(module, ca
         return find(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
+    offline._cuda_c_to_ptx.cache_clear()
+    offline.numba_to_ptx.cache_clear()
     with pytest.raises(offline.MissingPackage, match=f"No module named '{module}") as error:
         call()
     assert error.value.hint == "pip install 'gpucnn[sim]'" and "\n" not in str(error.value)
