@@ -25,6 +25,11 @@ class Case(NamedTuple):
     tolerances: tuple[float, ...]
     shape: str  # what was drawn, for messages
 
+    def single(self) -> list:
+        """The arguments in float32."""
+        floats = [isinstance(value, np.ndarray) and value.dtype == np.float64 for value in self.arguments]
+        return [value.astype(np.float32) if f else value for f, value in zip(floats, self.arguments, strict=True)]
+
     def expected(self) -> tuple[np.ndarray, ...]:
         """The results of the reference in float64."""
         results = getattr(load(self.op, "xp"), self.function)(*self.arguments)

@@ -29,8 +29,10 @@ class Verdict(NamedTuple):
     fault: str = ""
 
 
-def check(module: ModuleType, cases: Iterable[Case], xp: ModuleType = np, sanitize: bool = False) -> Iterator[Verdict]:
-    """The verdict on each case for an implementation's `module`, on arrays of `xp` (NumPy: on the simulator).
+def check(module: Any, cases: Iterable[Case], xp: ModuleType = np, sanitize: bool = False) -> Iterator[Verdict]:
+    """The verdict on each case for an implementation's `module`, or the one function of it that all `cases` are of.
+
+    xp: the array module to run on; NumPy means the simulator.
 
     sanitize: each case first once a schedule, every access checked for races, bounds and initialisation.
     """
@@ -45,15 +47,17 @@ def check(module: ModuleType, cases: Iterable[Case], xp: ModuleType = np, saniti
         yield verdict
 
 
-def _compare(module: ModuleType, case: Case, xp: ModuleType) -> Verdict:
-    expected = case.expected()
-    single = [value.astype(np.float32) if _is_float(value) else value for value in case.arguments]
+def _compare(module: Any, case: Case, xp: ModuleType) -> Verdict:
+    expected, single = case.expected(), case.single()
     arguments = [_Guarded(xp, value) if isinstance(value, np.ndarray) else value for value in single]
-    results = [_Guarded(xp, np.empty(e.shape, np.float32 if _is_float(e) else e.dtype), fill=False) for e in expected]
+    results = [
+        _Guarded(xp, np.empty(e.shape, np.float32 if e.dtype == np.float64 else e.dtype), fill=False) for e in expected
+    ]
     out = tuple(result.array for result in results)
     try:
         plain = [value.array if isinstance(value, _Guarded) else value for value in arguments]
-        getattr(module, case.function)(*plain, out=out if len(out) > 1 else out[0])
+        function = module if callable(module) else getattr(module, case.function)
+        function(*plain, out=out if len(out) > 1 else out[0])
     except KernelFault as fault:
         return Verdict(case, np.inf, str(fault))
     error = 0.0
@@ -88,10 +92,6 @@ class _Guarded:
 
     def guards_hold(self) -> bool:
         return bool((self.buffer[:_GUARD] == self.guard).all()) and bool((self.buffer[-_GUARD:] == self.guard).all())
-
-
-def _is_float(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
 def _error(actual: np.ndarray, exact: np.ndarray) -> float:

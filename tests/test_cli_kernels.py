@@ -89,6 +89,28 @@ def test_sanitize_names_the_line_of_a_read_beside_an_array():
     assert "instead of" in out or f"mine.cu:{line}" in out
 
 
+def test_check_of_a_rung_of_the_ladder():
+    code, out, err = gpucnn("kernels check conv2d.forward_naive --impl raw --json")
+    assert code == 0, err
+    [row] = json.loads(out)["checked"]
+    assert (row["function"], row["cases"]) == ("forward_naive", len(cases.table("conv2d")) // 3)
+
+
+def test_report_names_the_lines_of_the_source():
+    mine()
+    code, out, err = gpucnn("kernels report mine.cu --op conv2d --json")
+    assert code == 0, err
+    [found] = json.loads(out)["reports"]
+    text = Path("mine.cu").read_text().splitlines()
+    lines = {
+        (line["kind"], text[int(line["line"].rpartition(":")[2]) - 1].strip().split()[0]) for line in found["lines"]
+    }
+    assert {("load", "sum"), ("store", "y[((image")} <= lines
+    code, out, _ = gpucnn("kernels report conv2d.forward_tiled")
+    assert code == 0
+    assert "conv2d.cu:" in out and "shared load" in out
+
+
 @pytest.mark.parametrize(
     "line, code, text",
     [
@@ -100,6 +122,8 @@ def test_sanitize_names_the_line_of_a_read_beside_an_array():
         ("kernels check mine.cu --op conv2d.backward_input", 2, "mine.cu has no kernel conv2d_backward_input"),
         ("kernels check mine.cu --op conv3d", 2, "no op 'conv3d' to check"),
         ("kernels check mine.cu --op dropout", 2, "dropout takes no kernels of your own"),
+        ("kernels check conv2d.sideways", 2, "has no function 'sideways'"),
+        ("kernels report dropout --impl numba", 2, "dropout has no kernels numba for sim"),
         ("kernels check linear --impl numba", 2, "linear has no kernels numba for sim"),
         ("kernels check conv2d --device cpu --sanitize", 2, "--sanitize works on --device sim"),
         ("kernels check conv2d --device cpu --ptx", 2, "--ptx works on --device sim"),

@@ -1,12 +1,13 @@
 """`gpucnn kernels`: which kernels there are, whether they are right, and how they use memory."""
 
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import gpucnn_kernels
+import numpy as np
 from gpucnn_kernels import cases
 
 from ..backend import Device, parse_device
@@ -39,14 +40,17 @@ def list_(as_json: bool) -> None:
     output.next("kernels", "check", "maxpool2d")
 
 
+def what_options(command: Any) -> Any:
+    """WHAT, --op"""
+    command = click.option("--op", metavar="OP[.FUNCTION]", help="What a FILE.cu computes.")(command)
+    return click.argument("what", metavar="[OP[.FUNCTION]|FILE.cu]", required=False)(command)
+
+
 @kernels.command()
-@click.argument("what", metavar="[OP|FILE.cu]", required=False)
-@click.option("--op", metavar="OP[.FUNCTION]", help="What a FILE.cu computes, e.g. conv2d or conv2d.forward.")
+@what_options
 @click.option("--impl", help="numba, raw or xp.  [default: all that run on the device]")
 @click.option("--device", default="sim", show_default=True, help="sim, cuda, cuda:N, or cpu for xp.")
-@click.option(
-    "--sanitize", is_flag=True, help="Run each case again with every access checked, in three schedules (sim)."
-)
+@click.option("--sanitize", is_flag=True, help="First run each case in three schedules, every access checked (sim).")
 @click.option("--ptx", is_flag=True, help="On sim: run the compiled PTX of the CUDA C, not its source.")
 @click.option("--draws", type=click.IntRange(0), default=0, show_default=True, help="Further shapes, drawn at random.")
 @json_option
@@ -71,68 +75,114 @@ def check(
     output = Output(as_json)
     where, _ = parse_device(device)
     if where.type != "sim" and (sanitize or ptx):
-        hint = (
-            "compute-sanitizer --tool memcheck gpucnn kernels check --device cuda" if sanitize else "use --device sim"
-        )
+        hint = "compute-sanitizer gpucnn kernels check --device cuda" if sanitize else "use --device sim"
         raise UsageError(f"--{'sanitize' if sanitize else 'ptx'} works on --device sim, not on {where}", hint)
     sanitize |= where.type == "sim" and bool(what and what.endswith(".cu"))
     results, wrong = [], 0
-    for name, function, kind, module in _chosen(what, op, impl, where):
-        table = [*cases.table(name), *cases.draws(name, draws)]
-        table = [case for case in table if function in (None, case.function)]
-        for which, group in groupby(sorted(table, key=lambda case: case.function), key=lambda case: case.function):
-            with mode(tier="ptx" if ptx else "source"):
-                found = list(verdicts(module, group, where.xp, sanitize))
-            faults = [verdict for verdict in found if verdict.fault]
-            worst = max((verdict.error for verdict in found if not verdict.fault), default=0.0)
-            state = f"{len(faults)} of {len(found)} wrong" if faults else f"{len(found)} right"
-            output.say(f"{name + '.' + which:28} {kind:6} {state:16} error at most {worst:.0%} of what rounding allows")
-            for verdict in faults[:1]:
-                output.say(f"  {verdict.case.shape}\n  {verdict.fault}")
-            wrong += len(faults)
-            results.append(
-                {"op": name, "function": which, "impl": kind, "cases": len(found), "wrong": len(faults), "worst": worst}
-                | {"faults": [f"{verdict.case}: {verdict.fault}" for verdict in faults]}
-            )
+    for kernel in chosen(what, op, impl, where):
+        tried = [*kernel.table(), *(case for case in cases.draws(kernel.op, draws) if case.function == kernel.contract)]
+        with mode(tier="ptx" if ptx else "source"):
+            found = list(verdicts(kernel, tried, where.xp, sanitize))
+        faults = [verdict for verdict in found if verdict.fault]
+        worst = max((verdict.error for verdict in found if not verdict.fault), default=0.0)
+        state = f"{len(faults)} of {len(found)} wrong" if faults else f"{len(found)} right"
+        output.say(f"{kernel.name:28} {kernel.kind:6} {state:16} error at most {worst:.0%} of what rounding allows")
+        for verdict in faults[:1]:
+            output.say(f"  {verdict.case.shape}\n  {verdict.fault}")
+        wrong += len(faults)
+        results.append(
+            {"op": kernel.op, "function": kernel.function, "impl": kernel.kind, "cases": len(found)}
+            | {"wrong": len(faults), "worst": worst, "faults": [f"{v.case}: {v.fault}" for v in faults]}
+        )
     output.result({"device": str(where), "checked": results, "wrong": wrong})
     if wrong:
         raise GpucnnError(f"{wrong} cases are wrong", "the first of each function is above; --json lists all")
 
 
-def _chosen(
-    what: str | None, op: str | None, impl: str | None, where: Device
-) -> Iterator[tuple[str, str | None, str, Any]]:
-    """(op, function or None for all, what to call the implementation, its module) for each to check."""
-    if what and what.endswith(".cu"):
-        if not op:
-            raise UsageError(f"{what}: which op are these kernels?", f"add --op, one of {', '.join(cases.ops())}")
-        name, _, function = op.partition(".")
-        _known(name)
-        try:
-            module = gpucnn_kernels.load(name, what)
-        except ValueError as error:
-            raise UsageError(str(error), "see docs/your-own-kernel.md") from None
-        if function and function not in module.functions:
-            raise UsageError(f"{what} has no kernel {name}_{function}", f"it has {', '.join(module.functions)}")
-        for each in [function] if function else module.functions:
-            yield name, each, short(Path(what)), module
-        return
-    if op:
-        raise UsageError("--op goes with a FILE.cu", f"gpucnn kernels check {op.partition('.')[0]}")
-    found = False
-    for name in [_known(what)] if what else cases.ops():
-        for kind in gpucnn_kernels.implementations(name):
-            if impl in (None, kind) and (kind in ("xp", "cpu")) == (where.type == "cpu" or impl == "xp"):
-                found = True
-                yield name, None, kind, gpucnn_kernels.load(name, kind)
-    if not found:
-        every = ", ".join(gpucnn_kernels.implementations(what)) if what else "xp, numba, raw"
-        raise UsageError(
-            f"{what or 'no op'} has no kernels {impl or ''} for {where}".replace("  ", " "), f"there are {every}"
+@kernels.command()
+@what_options
+@click.option("--impl", default="raw", show_default=True, help="raw or numba.")
+@json_option
+def report(what: str | None, op: str | None, impl: str, as_json: bool) -> None:
+    """Count what each source line asks of the memory, on the simulator, for the largest shape of the table.
+
+    A warp that loads 32 neighbouring floats touches 4 sectors of 32 bytes; 32 sectors mean that every thread is alone
+    in its own. Shared memory takes 1 round where no two threads want different words of one bank.
+    """
+    from gpucnn_kernels.sim import AccessReport, mode
+
+    output = Output(as_json)
+    results = []
+    for kernel in chosen(what, op, impl, Device("sim")):
+        case = max(kernel.table(), key=lambda case: sum(np.size(argument) for argument in case.arguments))
+        accesses = AccessReport()
+        with mode(report=accesses):
+            kernel(*case.single())
+        output.say(f"{kernel.name}, {kernel.kind}, {case.shape}\n{accesses}\n")
+        lines = [asdict(line) for line in accesses.lines]
+        results.append(
+            {"op": kernel.op, "function": kernel.function, "impl": kernel.kind, "shape": case.shape, "lines": lines}
         )
+    output.result({"reports": results})
 
 
-def _known(op: str) -> str:
-    if op not in cases.ops():
-        raise UsageError(f"no op {op!r} to check", f"the ops are {', '.join(cases.ops())}")
-    return op
+class Kernel(NamedTuple):
+    """One function of an implementation; `contract` is the one of the reference that it computes."""
+
+    op: str
+    function: str
+    contract: str
+    kind: str
+    call: Callable[..., Any]
+
+    def __call__(self, *arguments: Any, **buffers: Any) -> Any:
+        return self.call(*arguments, **buffers)
+
+    def table(self) -> list[cases.Case]:
+        return [case for case in cases.table(self.op) if case.function == self.contract]
+
+    @property
+    def name(self) -> str:
+        return f"{self.op}.{self.function}"
+
+
+def chosen(what: str | None, op: str | None, impl: str | None, where: Device) -> Iterator[Kernel]:
+    """What WHAT, --op and --impl name, of what runs on `where`."""
+    file = what if what and what.endswith(".cu") else None
+    if file and not op:
+        raise UsageError(f"{file}: which op are these kernels?", f"add --op, one of {', '.join(cases.ops())}")
+    if op and not file:
+        raise UsageError("--op goes with a FILE.cu", f"gpucnn kernels check {op}")
+    name, _, function = ((op if file else what) or "").partition(".")
+    if name and name not in cases.ops():
+        raise UsageError(f"no op {name!r} to check", f"the ops are {', '.join(cases.ops())}")
+    if file:
+        yield from _own(name, function, file)
+        return
+    pairs = [(o, i) for o in ([name] if name else cases.ops()) for i in gpucnn_kernels.implementations(o)]
+    pairs = [
+        (o, i) for o, i in pairs if impl in (None, i) and ((i in ("xp", "cpu")) == (where.type == "cpu") or i == impl)
+    ]
+    if not pairs:
+        kinds = ", ".join(gpucnn_kernels.implementations(name)) if name else "xp, numba, raw"
+        raise UsageError(f"{name or 'no op'} has no kernels {impl or ''} for {where}", f"there are {kinds}")
+    for each, kind in pairs:
+        module = gpucnn_kernels.load(each, kind)
+        contracts = dict.fromkeys(case.function for case in cases.table(each))
+        for wanted in [function] if function else contracts:
+            # forward_naive and forward_tiled, rungs of a ladder, compute what forward does
+            contract = max((c for c in contracts if f"{wanted}_".startswith(f"{c}_")), key=len, default="")
+            if not contract or not hasattr(module, wanted):
+                raise UsageError(f"{each}_{kind} has no function {wanted!r}", f"it has {', '.join(contracts)}")
+            yield Kernel(each, wanted, contract, kind, getattr(module, wanted))
+
+
+def _own(op: str, function: str, file: str) -> Iterator[Kernel]:
+    try:
+        module = gpucnn_kernels.load(op, file)
+    except ValueError as error:
+        raise UsageError(str(error), "examples/my_conv.cu is one that works") from None
+    if function and function not in module.functions:
+        raise UsageError(f"{file} has no kernel {op}_{function}", f"it has {', '.join(module.functions)}")
+    for each in [function] if function else module.functions:
+        yield Kernel(op, each, each, short(Path(file)), getattr(module, each))
