@@ -24,7 +24,7 @@ from pathlib import Path
 from .compiler import build, digest, find_compiler
 
 HERE = Path(__file__).parent
-RUNTIME = ("runtime.cpp", "fiber.cpp", "memory.cpp", "check.cpp", "hooks.cpp", "report.cpp")
+RUNTIME = ("runtime.cpp", "fiber.cpp", "fault.cpp", "memory.cpp", "async.cpp", "check.cpp", "hooks.cpp", "report.cpp")
 DYNAMIC_ROOM = 227 * 1024  # the most shared memory that a block can have on any GPU so far (sm_90)
 
 _COMMON = ("-std=c++20", "-fPIC", "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off", "-w")

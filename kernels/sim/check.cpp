@@ -161,7 +161,7 @@ static void put(Place& place, unsigned instruction, unsigned thread, uint3 block
     leave_fiber(host);
 }
 
-static const char* const VERB[] = {"read", "write", "atomic access"};
+static const char* const VERB[] = {"read", "write", "atomic access", "asynchronous write"};
 
 struct Spot {  // what a message says about an address
     char text[160];
@@ -219,11 +219,11 @@ void check_access(const void* p, size_t size, size_t alignment, Kind kind, const
     }
     const unsigned self = unsigned(number(current)), since = in_shared ? block_epoch : launch_epoch;
     const Access now = {epoch, instruction, self, kind == ATOMIC, sequence[self]};
-    if (launch->reported)
+    if (launch->reported && kind != ANNOUNCE)
         report_access(instruction, epoch, kind, in_shared, size_t(address - (in_shared ? shared.begin : region->copy.begin)), size);
     for (; cell < end; cell += step) {
         const bool written = cell->writer.epoch >= since;
-        if (in_shared && !written && kind != WRITE && unwritten.thread < 0) {
+        if (in_shared && !written && (kind == READ || kind == ATOMIC) && unwritten.thread < 0) {
             unwritten = {instruction, int(self), {}};
             memcpy(unwritten.text, spot(p, size, region).text, sizeof unwritten.text);
         }
@@ -241,7 +241,7 @@ void check_access(const void* p, size_t size, size_t alignment, Kind kind, const
         }
         if (kind == READ) {
             remember(*cell, now, since);
-        } else {
+        } else if (kind != ANNOUNCE) {
             if (kind == ATOMIC && written && cell->writer.atomic && !ordered(cell->writer, self))
                 remember(*cell, cell->writer, since);
             cell->writer = now;

@@ -48,6 +48,7 @@ GPUSIM_INLINE void __trap(gpusim::Site at = gpusim::here()) { gpusim::gpusim_sto
 
 #include "cuda_warp.h"
 #include "cuda_math.h"
+#include "tensor_core.h"
 
 // Atomics. The runtime does the access, so that a checked one is seen as atomic.
 #define GPUSIM_ATOMIC(T, call, name, op)                                                                    \

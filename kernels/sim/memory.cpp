@@ -56,12 +56,17 @@ static Range arena;
 static size_t slot;  // its size
 static std::vector<Region> regions;
 
+// Around the arena is address space where nothing lies, as far as an int may index floats.
+constexpr size_t AROUND = size_t(8) << 30;
+
 static void reserve(size_t size) {
     if (size <= arena.size) return;
-    if (arena.begin) munmap(arena.begin, arena.size);
-    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (arena.begin) munmap(arena.begin - AROUND, arena.size + 2 * AROUND);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void* memory = mmap(nullptr, size + 2 * AROUND, PROT_NONE, flags, -1, 0);
     if (memory == MAP_FAILED) abort();
-    arena = {static_cast<char*>(memory), size};
+    arena = {static_cast<char*>(memory) + AROUND, size};
+    if (mprotect(arena.begin, size, PROT_READ | PROT_WRITE)) abort();
 }
 
 void place_arrays(unsigned long long* values) {

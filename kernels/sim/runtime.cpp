@@ -3,8 +3,6 @@
 // started, so threads that never wait run one after another as plain calls.
 #include "runtime.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <algorithm>
@@ -21,7 +19,8 @@ Thread* current;
 const Launch* launch;
 Fault* fault;
 
-static int count, live, at_barrier;  // threads in the block, those that have not exited, those at __syncthreads
+int block_threads, live_threads;
+static int at_barrier;               // threads at __syncthreads
 static Barrier barrier_kind;
 static int started;                  // of `sequence`
 static short sequence[1024];         // the order in which threads start
@@ -29,7 +28,7 @@ static short ready[1025];            // a ring: waited, and may go on
 static int ready_head, ready_count;
 static unsigned long long values[256];
 static void* arguments[256];
-static Fiber* on;                     // the fiber that runs
+static Fiber* on;                    // the fiber that runs
 static Thread* handed;               // the thread that the fiber switched to is to start
 static struct Warp {
     unsigned exists, exited, waiting;  // a bit a lane
@@ -48,45 +47,6 @@ template <class T> static void arrange(T* items, int n) {  // which are in forwa
         for (int i = n - 1; i > 0; i--) std::swap(items[i], items[random_below(unsigned(i) + 1)]);
 }
 
-void set_index(int (&to)[3], uint3 index) { to[0] = int(index.x), to[1] = int(index.y), to[2] = int(index.z); }
-
-static void describe(const char* kind, const char* text, va_list values) {
-    snprintf(fault->kind, sizeof fault->kind, "%s", kind);
-    vsnprintf(fault->text, sizeof fault->text, text, values);
-}
-void describe(const char* kind, const char* text, ...) {
-    va_list values;
-    va_start(values, text);
-    describe(kind, text, values);
-    va_end(values);
-}
-void fail(const char* kind, const Thread* at, const Thread* other, const char* text, ...) {
-    if (launch->checked) check_unwritten();
-    va_list values;
-    va_start(values, text);
-    describe(kind, text, values);
-    va_end(values);
-    for (const Thread* thread : {at, other}) {
-        if (!thread) continue;
-        Place& place = fault->place[fault->places++];
-        place = {thread->file, thread->line, 0, {}, {}};
-        set_index(place.thread, thread->index), set_index(place.block, blockIdx);
-    }
-    leave_fiber(host);
-}
-
-// Nobody can go on: says who waits where.
-[[noreturn]] static void deadlock() {
-    int barriers = 0, collectives = 0;
-    const Thread *first_barrier = nullptr, *first_collective = nullptr;
-    for (const Thread* thread = threads; thread < threads + count; thread++) {
-        if (thread->state == AT_BARRIER && !barriers++) first_barrier = thread;
-        if (thread->state == AT_COLLECTIVE && !collectives++) first_collective = thread;
-    }
-    fail("deadlock", first_collective ? first_collective : first_barrier, first_collective ? first_barrier : nullptr,
-         "%d threads wait at __syncthreads, %d at a warp collective, %d have exited", barriers, collectives, count - live);
-}
-
 static void make_ready(Thread* thread) {
     thread->state = READY;
     ready[(ready_head + ready_count++) % 1025] = short(number(thread));
@@ -96,7 +56,7 @@ static void make_ready(Thread* thread) {
 static Thread* pick() {
     int from_ready = ready_count > 0;
     if (launch->order == 2 && ready_count) {
-        const unsigned chosen = random_below(unsigned(ready_count + count - started));
+        const unsigned chosen = random_below(unsigned(ready_count + block_threads - started));
         from_ready = chosen < unsigned(ready_count);
         if (from_ready) std::swap(ready[ready_head], ready[(ready_head + int(chosen)) % 1025]);
     }
@@ -106,7 +66,7 @@ static Thread* pick() {
         ready_count--;
         return next;
     }
-    return started < count ? &threads[sequence[started++]] : nullptr;
+    return started < block_threads ? &threads[sequence[started++]] : nullptr;
 }
 
 static void run(Thread* thread) {  // for whoever comes back from a switch
@@ -123,13 +83,13 @@ static void go(Fiber* to) {
 // All threads must come to the same barrier; a GPU that counts arrivals alone goes on with half of them elsewhere.
 static void check_barrier_met() {
     const Thread *first = nullptr, *gone = nullptr;
-    for (const Thread* thread = threads; thread < threads + count; thread++) {
+    for (const Thread* thread = threads; thread < threads + block_threads; thread++) {
         if (thread->state == EXITED) gone = thread;
         else if (!first) first = thread;
         else if (first->line != thread->line || strcmp(first->file, thread->file))
             fail("divergent-barrier", thread, first, "the threads of a block wait at different barriers");
     }
-    if (gone) fail("divergent-barrier", first, nullptr, "%d threads of the block have returned before this barrier", count - live);
+    if (gone) fail("divergent-barrier", first, nullptr, "%d threads of the block have returned before this barrier", block_threads - live_threads);
     check_barrier();
 }
 
@@ -138,7 +98,7 @@ static void leave_barrier() {
     int result = barrier_kind == AND;
     short waiting[1024];
     int n = 0;
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < block_threads; i++) {
         if (threads[i].state != AT_BARRIER) continue;
         waiting[n++] = short(i);
         const bool predicate = threads[i].predicate != 0;
@@ -178,8 +138,8 @@ static void try_collective(Warp& warp, unsigned mask) {
 
 static void exit_thread(Thread* thread) {
     thread->state = EXITED;
-    live--;
-    if (at_barrier && at_barrier == live) leave_barrier();
+    live_threads--;
+    if (at_barrier && at_barrier == live_threads) leave_barrier();
     Warp& warp = warps[number(thread) / 32];
     warp.exited |= 1u << number(thread) % 32;
     for (int lane = 0; warp.waiting && lane < 32; lane++)  // those who waited for this one
@@ -197,7 +157,7 @@ static void work() {
             launch->kernel(arguments);
             exit_thread(current);
         } else {
-            if (!next && live) deadlock();
+            if (!next && live_threads) deadlock();
             if (!next && launch->checked) check_unwritten();
             give_fiber(on);
             go(next ? next->fiber : host);
@@ -221,7 +181,7 @@ extern "C" int gpusim_barrier(Barrier kind, int predicate, const char* file, int
     Thread* self = current;
     self->state = AT_BARRIER, self->file = file, self->line = line, self->predicate = predicate;
     barrier_kind = kind;
-    if (++at_barrier == live) leave_barrier();
+    if (++at_barrier == live_threads) leave_barrier();
     wait();
     return self->predicate;
 }
@@ -242,11 +202,6 @@ extern "C" void gpusim_collective(unsigned mask, Execute execute, void* operands
 
 extern "C" unsigned gpusim_lane() { return unsigned(number(current)) % 32; }
 
-extern "C" void gpusim_stop(const char* kind, const char* what, const char* file, int line) {
-    current->file = file, current->line = line;
-    fail(kind, current, nullptr, "%s", what);
-}
-
 static std::vector<unsigned long long> block_order;  // empty unless it is random
 uint3 block_index(unsigned long long ordinal) {
     const unsigned long long last = 1ull * gridDim.x * gridDim.y * gridDim.z - 1;
@@ -256,16 +211,16 @@ uint3 block_index(unsigned long long ordinal) {
 
 static void run_block() {
     started = ready_head = ready_count = at_barrier = 0;
-    live = count;
-    for (int i = 0; i < count; i++) {
+    live_threads = block_threads;
+    for (int i = 0; i < block_threads; i++) {
         threads[i].fiber = nullptr;
         sequence[i] = short(i);
     }
-    for (int w = 0; w * 32 < count; w++) {
-        const int lanes = count - w * 32;
+    for (int w = 0; w * 32 < block_threads; w++) {
+        const int lanes = block_threads - w * 32;
         warps[w] = {lanes < 32 ? (1u << lanes) - 1 : 0xFFFFFFFFu, 0, 0};
     }
-    arrange(sequence, count);
+    arrange(sequence, block_threads);
     go(take_fiber(work));
 }
 
@@ -275,8 +230,8 @@ extern "C" __attribute__((visibility("default"))) int gpusim_launch(const Launch
     random_state = launch->seed;
     blockDim = {launch->block[0], launch->block[1], launch->block[2]};
     gridDim = {launch->grid[0], launch->grid[1], launch->grid[2]};
-    count = int(blockDim.x * blockDim.y * blockDim.z);
-    for (int i = 0; i < count; i++) {
+    block_threads = int(blockDim.x * blockDim.y * blockDim.z);
+    for (int i = 0; i < block_threads; i++) {
         const unsigned u = unsigned(i);
         threads[i].index = {u % blockDim.x, u / blockDim.x % blockDim.y, u / (blockDim.x * blockDim.y)};
     }
@@ -294,6 +249,7 @@ extern "C" __attribute__((visibility("default"))) int gpusim_launch(const Launch
         blockIdx = block_index(i);
         poison_shared();
         if (launch->checked) check_block();
+        forget_copies();
         run_block();
         if (launch->reported) report_block();
     }

@@ -66,15 +66,19 @@ struct Thread {
     bool orders_memory;
 };
 extern Thread threads[1024];
+extern int block_threads, live_threads;  // of the block, and those of them that have not exited
 extern Thread* current;
 extern const Launch* launch;
 extern Fault* fault;
 inline int number(const Thread* thread) { return int(thread - threads); }
+uint3 block_index(unsigned long long ordinal);  // of the ordinal-th block that runs
+
+// fault.cpp
 void set_index(int (&to)[3], uint3 index);
-uint3 block_index(unsigned long long ordinal);                                      // of the ordinal-th block that runs
 void describe(const char* kind, const char* text, ...) __attribute__((format(printf, 2, 3)));  // writes `fault`
 [[noreturn]] void fail(const char* kind, const Thread* at, const Thread* other, const char* text, ...)
     __attribute__((format(printf, 4, 5)));
+[[noreturn]] void deadlock();
 
 // memory.cpp: what a kernel may touch.
 struct Range {
@@ -106,8 +110,10 @@ void check_block();
 void check_barrier();                                   // everything before it is over
 void check_unwritten();                                 // at the end of a block, and before any other fault but a race
 void check_warp(int warp, unsigned present);            // the lanes have seen one another's accesses
-enum Kind { READ, WRITE, ATOMIC };
+enum Kind { READ, WRITE, ATOMIC, ANNOUNCE };  // ANNOUNCE: a write that will happen between now and then
 void check_access(const void* p, size_t size, size_t alignment, Kind kind, const void* return_address);
+
+void forget_copies();  // async.cpp: those of the block before
 
 // report.cpp: what the accesses of a warp cost.
 void report_launch();
