@@ -64,6 +64,10 @@ def test_a_text_that_does_not_compile_names_its_line():
         RawModule(code="\n" + kernel("y[t] = nonsense;")).get_function("k")
     with pytest.raises(CompileError, match="__activemask"):
         RawModule(code=kernel("y[t] = __activemask();")).get_function("k")
+    with pytest.raises(CompileError, match="frame size of 400000"):
+        RawModule(code=kernel("float a[100000]; for (int i = 0; i < t; ++i) a[i] = t; y[t] = a[t / 2];")).get_function(
+            "k"
+        )
 
 
 @each_check

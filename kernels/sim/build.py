@@ -27,7 +27,15 @@ HERE = Path(__file__).parent
 RUNTIME = ("runtime.cpp", "fiber.cpp", "fault.cpp", "memory.cpp", "async.cpp", "check.cpp", "hooks.cpp", "report.cpp")
 DYNAMIC_ROOM = 227 * 1024  # the most shared memory that a block can have on any GPU so far (sm_90)
 
-_COMMON = ("-std=c++20", "-fPIC", "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
+# A CUDA thread's stack has 128 KB (fiber.cpp); what would overflow it is refused.
+_COMMON = (
+    "-std=c++20",
+    "-fPIC",
+    "-fno-exceptions",
+    "-fno-strict-aliasing",
+    "-ffp-contract=off",
+    "-Werror=frame-larger-than=98304",
+)
 _KERNEL = ("-fwrapv", "-fno-math-errno", "-fvisibility=hidden")
 # gcc: `extern thread_local` is read as it is, without asking whether it has a constructor; and on x86 the faster of
 # two ways to find it.

@@ -1,6 +1,7 @@
 // Where the checked kernel calls: -fsanitize=thread makes the compiler announce every access before it happens, and
 // -fsanitize=bounds an index beyond a declared array. The sanitizers' own libraries are not linked; this is all of it.
 #include <stdio.h>
+#include <string.h>
 
 #include <algorithm>
 
@@ -34,6 +35,15 @@ void __tsan_read_range(void* p, size_t size) {
 }
 void __tsan_write_range(void* p, size_t size) {
     gpusim::check_access(p, size, 0, gpusim::WRITE, __builtin_return_address(0));
+}
+void* __tsan_memcpy(void* to, const void* from, size_t size) {  // clang's: a copy of a struct
+    gpusim::check_access(from, size, 0, gpusim::READ, __builtin_return_address(0));
+    gpusim::check_access(to, size, 0, gpusim::WRITE, __builtin_return_address(0));
+    return memcpy(to, from, size);
+}
+void* __tsan_memset(void* to, int value, size_t size) {
+    gpusim::check_access(to, size, 0, gpusim::WRITE, __builtin_return_address(0));
+    return memset(to, value, size);
 }
 
 struct UndefinedAt {  // what every report of -fsanitize=undefined begins with
