@@ -26,8 +26,8 @@ _parse = lru_cache(64)(parse)
 class PtxModule:
     """The kernels of a PTX text: PtxModule(code=text).get_function(name)(grid, block, args, shared_mem=0).
 
-    check, order, seed: as in RawModule. A 64-bit parameter is a pointer where an array or None is passed, a number
-    where a NumPy scalar is; a 32-bit one takes numpy.int32 and numpy.uint32 alike, since PTX keeps no sign.
+    check, order, seed, report: as in RawModule. A 64-bit parameter is a pointer where an array or None is passed and
+    a number where a NumPy scalar is; a 32-bit one takes numpy.int32 and numpy.uint32, since PTX keeps no sign.
     PtxError, a NotImplementedError, for an instruction that is not translated.
     """
 
@@ -49,6 +49,7 @@ class PtxFunction:
     def __init__(self, module: Module, name: str, parameters: list[Variable], mode: Mode):
         self._module, self._name, self._parameters, self._mode = module, name, parameters, mode
         self._built: dict[frozenset[int], tuple[Function, list[int]]] = {}
+        self.max_dynamic_shared_size_bytes = 48 * 1024
 
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int = 0) -> None:
         if len(args) != len(self._parameters):
@@ -60,12 +61,14 @@ class PtxFunction:
         if pointers not in self._built:
             self._built[pointers] = self._build(pointers)
         function, read = self._built[pointers]
+        function.max_dynamic_shared_size_bytes = self.max_dynamic_shared_size_bytes
         function(grid, block, [values[i] for i in read], shared_mem=shared_mem)
 
     def _build(self, pointers: frozenset[int]) -> tuple[Function, list[int]]:
+        mode = self._mode
         text, read = translate(self._module, self._name, pointers)
-        library = load(text, (f"-I{HERE}",), self._mode.check)
-        return Function(library, library.kernels[self._name], self._mode.order, self._mode.seed), read
+        library = load(text, (f"-I{HERE}",), mode.check or mode.report is not None)
+        return Function(library, library.kernels[self._name], mode.order, mode.seed, mode.report), read
 
     def _value(self, i: int, arg: Any) -> Any:
         """The argument as the C++ of its parameter wants it."""

@@ -61,19 +61,20 @@ def _atomic(body: Any, i: Instruction) -> str:
 
 @_operation("cp")
 def _cp_async(body: Any, i: Instruction) -> str:
-    body.locals.add("ptx::Copies copies;")
     if i.modifiers[:2] == ("async", "commit_group"):
-        return "copies.commit();"
+        return "gpusim::cp_async_commit_group();"
     if i.modifiers[:2] == ("async", "wait_group"):
-        return f"copies.wait({int(i.operands[0], 0)});"
+        return f"gpusim::cp_async_wait_group<{int(i.operands[0], 0)}>();"
     if i.modifiers[:2] == ("async", "wait_all"):
-        return "copies.wait(0, true);"
+        return "gpusim::cp_async_wait_all();"
     modifiers, _ = _split(i, "async shared global shared_cta")
     if not {"async", "global"} <= modifiers:
         raise ValueError(i.text)
     to, source, size, *rest = i.operands
-    used = body.value(rest[0], "u32") if rest else f"{int(size, 0)}u"
-    return f"copies.copy<{int(size, 0)}>({body.pointer(to, 'shared')}, {body.pointer(source, 'global')}, {used});"
+    width = int(size, 0)
+    places = [f"ptx::aligned<{width}>({body.pointer(p, s)})" for p, s in ((to, "shared"), (source, "global"))]
+    used = body.value(rest[0], "u32") if rest else f"{width}u"
+    return f"gpusim::cp_async<{width}>({', '.join(places)}, {used});"
 
 
 @_operation("prefetch", "prefetchu", "nanosleep", "membar", "fence")
@@ -142,16 +143,15 @@ def _warp_wide(body: Any, i: Instruction) -> str:
 @_operation("mma")
 def _mma(body: Any, i: Instruction) -> str:
     shape, a_layout, b_layout, *kinds = (m for m in i.modifiers if m not in ("sync", "aligned"))
-    products = {"m16n8k8.f32.tf32.tf32.f32": "tf32", "m16n8k16.f32.bf16.bf16.f32": "bf16"}
-    function = products[".".join((shape, *kinds))]
+    known = {"m16n8k8.f32.tf32.tf32.f32": "m16n8k8_tf32", "m16n8k16.f32.bf16.bf16.f32": "m16n8k16_bf16"}
+    function = known[".".join((shape, *kinds))]
     if (a_layout, b_layout) != ("row", "col"):
         raise ValueError(i.text)
     d, a, b, c = (split_operands(o.strip("{}")) for o in i.operands)
-    values = [
-        f"{{{', '.join(body.value(r, kind) for r in part)}}}" for part, kind in ((a, "b32"), (b, "b32"), (c, "f32"))
-    ]
-    each = " ".join(body.assign(r, f"own.d[{n}]") for n, r in enumerate(d))
-    return f"{{ ptx::Product own = {{{', '.join(values)}}}; ptx::mma(own, ptx::product_{function}); {each} }}"
+    values = [", ".join(body.value(r, kind) for r in part) for part, kind in ((a, "b32"), (b, "b32"), (c, "f32"))]
+    fragments = f"const u32 a[4] = {{{values[0]}}}, b[2] = {{{values[1]}}}; const f32 c[4] = {{{values[2]}}}; f32 d[4];"
+    each = " ".join(body.assign(r, f"d[{n}]") for n, r in enumerate(d))
+    return f"{{ {fragments} gpusim::mma_{function}(d, a, b, c); {each} }}"
 
 
 @_operation("ldmatrix")

@@ -64,15 +64,11 @@ template <class To, class From> GPUSIM_INLINE To clamped(From x) {
     return wide > largest<To> ? largest<To> : wide < smallest<To> ? smallest<To> : To(x);
 }
 
-// bfloat16 is the upper half of a float32, tf32 its upper 19 bits.
+// bfloat16 is the upper half of a float32.
 GPUSIM_INLINE u16 to_bf16(f32 x) {
     const u32 bits = as<u32>(x);
     return x != x ? 0x7FFF : u16((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 GPUSIM_INLINE u32 to_bf16x2(f32 high, f32 low) { return u32(to_bf16(high)) << 16 | to_bf16(low); }
-GPUSIM_INLINE u32 to_tf32(f32 x) {  // ties away from zero
-    const u32 bits = as<u32>(x);
-    return x - x != 0 ? bits : (bits + 0x1000) & ~0x1FFFu;
-}
 
 }  // namespace ptx

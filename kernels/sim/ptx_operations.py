@@ -229,14 +229,14 @@ def _cvta(body: Any, i: Instruction) -> str:
     return body.assign(to, f"u64(shared + s32({body.value(source, 'u32')}))")
 
 
-_NARROW = {"rn.bf16.f32": "to_bf16", "rn.bf16x2.f32": "to_bf16x2", "rna.tf32.f32": "to_tf32"}
+_NARROW = {"rn.bf16.f32": "ptx::to_bf16", "rn.bf16x2.f32": "ptx::to_bf16x2", "rna.tf32.f32": "gpusim::cvt_rna_tf32"}
 
 
 @_operation("cvt")
 def _cvt(body: Any, i: Instruction) -> str:
     to, *sources = i.operands
     if name := _NARROW.get(".".join(i.modifiers)):
-        return body.assign(to, f"ptx::{name}({', '.join(body.value(s, 'f32') for s in sources)})")
+        return body.assign(to, f"{name}({', '.join(body.value(s, 'f32') for s in sources)})")
     modifiers, (target, origin) = _split(i, "rn rz rm rp rni rzi rmi rpi sat ftz")
     d, s = cpp_type(target), cpp_type(origin)
     value = body.value(sources[0], origin)

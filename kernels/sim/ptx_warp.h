@@ -1,4 +1,4 @@
-// The part of ptx.h where threads meet or stand beside one another: warps, matrix products, asynchronous copies.
+// The part of ptx.h where threads meet or stand beside one another. Tensor cores and cp.async: tensor_core.h.
 #pragma once
 
 extern "C" int snprintf(char*, size_t, const char*, ...) noexcept;
@@ -79,43 +79,6 @@ template <class T> GPUSIM_INLINE u32 match_any(u32 mask, T value, gpusim::Site a
     return same;
 }
 
-// mma.sync: d = a b + c for a (16, k), b (k, 8) and c (16, 8), spread over the warp as section 9.7.14 draws it: with
-// group g = lane / 4 and t = lane % 4, c has rows g and g + 8 at columns 2t and 2t + 1. Sums are in float64 here.
-struct Product {
-    u32 a[4], b[2];
-    f32 c[4], d[4];
-};
-template <int depth, class Spread> GPUSIM_INLINE void product(gpusim::Lanes lanes, unsigned present, Spread spread) {
-    if (present != 0xFFFFFFFFu) gpusim::gpusim_stop("bad-mask", "mma.sync without all lanes of its warp", nullptr, 0);
-    f32 a[16][depth], b[depth][8];
-    for (int lane = 0; lane < 32; lane++) spread(*static_cast<Product*>(lanes[lane]), lane / 4, lane % 4, a, b);
-    for (int lane = 0; lane < 32; lane++) {
-        Product& own = *static_cast<Product*>(lanes[lane]);
-        for (int i = 0; i < 4; i++) {
-            f64 sum = own.c[i];
-            for (int k = 0; k < depth; k++) sum += f64(a[lane / 4 + i / 2 * 8][k]) * b[k][lane % 4 * 2 + i % 2];
-            own.d[i] = f32(sum);
-        }
-    }
-}
-inline void product_tf32(gpusim::Lanes lanes, unsigned present) {  // the lower 13 bits of an operand are not looked at
-    product<8>(lanes, present, [](Product& own, int g, int t, f32 (*a)[8], f32 (*b)[8]) {
-        for (int i = 0; i < 4; i++) a[g + i % 2 * 8][t + i / 2 * 4] = as<f32>(own.a[i] & ~0x1FFFu);
-        for (int i = 0; i < 2; i++) b[t + 4 * i][g] = as<f32>(own.b[i] & ~0x1FFFu);
-    });
-}
-inline void product_bf16(gpusim::Lanes lanes, unsigned present) {
-    product<16>(lanes, present, [](Product& own, int g, int t, f32 (*a)[16], f32 (*b)[8]) {
-        for (int half = 0; half < 2; half++) {
-            for (int i = 0; i < 4; i++) a[g + i % 2 * 8][2 * t + i / 2 * 8 + half] = as<f32>(own.a[i] >> 16 * half << 16);
-            for (int i = 0; i < 2; i++) b[2 * t + i * 8 + half][g] = as<f32>(own.b[i] >> 16 * half << 16);
-        }
-    });
-}
-GPUSIM_INLINE void mma(Product& own, gpusim::Execute execute, gpusim::Site at = gpusim::here()) {
-    gpusim::gpusim_collective(0xFFFFFFFFu, execute, &own, false, at.file, at.line);
-}
-
 // ldmatrix: 8x8 matrices of 16-bit elements; lane 8m + r has the address of row r of matrix m, and every lane
 // receives two neighbours of row lane / 4 (or, transposed, of column lane / 4).
 template <int count, bool transposed>
@@ -133,33 +96,6 @@ GPUSIM_INLINE void ldmatrix(u32* result, char* row, gpusim::Site at = gpusim::he
         }
     }
 }
-
-// cp.async. The copies are made as late as CUDA allows: at the wait that asks for their group. So a wait that is
-// missing or too weak leaves what was in shared memory before, which is NaN at first.
-struct Copies {
-    struct Copy { char *to, *from; u32 bytes, used; int group; };
-    Copy waiting[128];
-    int count = 0, groups = 0;
-
-    template <int bytes> void copy(char* to, char* from, u32 used, gpusim::Site at = gpusim::here()) {
-        if (count == 128) gpusim::gpusim_stop("assertion", "more than 128 copies of cp.async without a wait", at.file, at.line);
-        waiting[count++] = {aligned<bytes>(to, at), used ? aligned<bytes>(from, at) : from, bytes, used, groups};
-    }
-    void commit() { groups++; }
-    // All groups but the latest `most` are copied; `here_too` includes copies that are in no group yet.
-    void wait(int most, bool here_too = false) {
-        int kept = 0;
-        for (int i = 0; i < count; i++) {
-            const Copy c = waiting[i];
-            if (c.group >= groups - most && !here_too) {
-                waiting[kept++] = c;
-                continue;
-            }
-            for (u32 b = 0; b < c.bytes; b += 4) *(memory<u32>*)(c.to + b) = b < c.used ? *(memory<u32>*)(c.from + b) : 0;
-        }
-        count = kept;
-    }
-};
 
 GPUSIM_INLINE f64 atomic_add(f64* p, f64 value) {
     u64 *bits = (u64*)p, old = atomicOr(bits, u64(0)), assumed;
