@@ -198,6 +198,11 @@ def test_more_shared_memory_must_be_asked_for():
     function.max_dynamic_shared_size_bytes = 100 * 1024
     function((1,), (1,), args, shared_mem=100 * 1024)
     assert y == 1
+    function.max_dynamic_shared_size_bytes = 10**6
+    with pytest.raises(KernelFault, match="of at most 232448"):  # what the largest GPU has
+        function((1,), (1,), args, shared_mem=10**6)
+    run(kernel("y[t] = 2;"), "k", (y,), 1, shared_mem=48 * 1024)  # asked for, but not used
+    assert y == 2
 
 
 def test_two_modules_at_once_and_two_threads():

@@ -108,3 +108,19 @@ def test_words_of_arithmetic():
         13, 3, 4, reverse, a * b >> 32, 0x9AF05678, (wide << 8 >> 32) & 0xFFFFFFFF, wide >> 8 & 0xFFFFFFFF,
         0xBFC00000, 2, min(a, b), 2, a, 32, a, 14,
     ]  # fmt: skip
+
+
+def test_functions_of_floats():
+    functions = {
+        "expf(x)": np.exp, "exp(x)": np.exp, "__expf(x)": np.exp, "logf(x)": np.log, "__logf(x)": np.log,
+        "sqrtf(x)": np.sqrt, "rsqrtf(x)": lambda x: 1 / np.sqrt(x), "tanhf(x)": np.tanh, "fabsf(-x)": np.abs,
+        "powf(x, 1.5f)": lambda x: x**1.5, "fmaxf(x, 1.0f)": lambda x: np.maximum(x, 1), "exp10f(x)": lambda x: 10**x,
+        "min(x, 0.5f)": lambda x: np.minimum(x, 0.5), "fmaxf(nanf, x)": lambda x: x, "log1pf(x)": np.log1p,
+        "floorf(x)": np.floor, "__fdividef(1.0f, x)": lambda x: 1 / x, "fmaf(x, x, 1.0f)": lambda x: x * x + 1,
+    }  # fmt: skip
+    statements = "".join(f"y[{i} * 32 + t] = {function};" for i, function in enumerate(functions))
+    text = kernel(f"float x = in[t], nanf = __int_as_float(0x7FC00000); {statements}", "const float* in, float* y")
+    x, y = np.abs(drawn(32)) + np.float32(0.1), np.full((len(functions), 32), np.nan, np.float32)
+    run(text, "k", (x, y))
+    for (name, function), row in zip(functions.items(), y, strict=True):
+        np.testing.assert_allclose(row, function(x.astype(np.float64)), rtol=1e-6, err_msg=name)

@@ -73,7 +73,7 @@ static bool whole_words(size_t offset, size_t size) {
 
 void check_launch() {
     if (epoch > 1u << 30) array_cells.clear(), shared_cells.clear(), epoch = 0;
-    shared_cells.reserve(shared.size + 4);
+    shared_cells.reserve(shared.size + 64);
     spread.assign(shared.size / 4 + 1, false);
     any_spread = false;
     launch_epoch = epoch + 1;

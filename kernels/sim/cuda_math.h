@@ -22,7 +22,15 @@ extern "C" double fma(double, double, double) noexcept;
 extern "C" int abs(int) noexcept;
 GPUSIM_INLINE float fma(float x, float y, float z) { return fmaf(x, y, z); }
 GPUSIM_INLINE float abs(float x) { return fabsf(x); }
+extern "C" float ldexpf(float, int) noexcept;
+extern "C" float hypotf(float, float) noexcept;
+extern "C" long lrintf(float) noexcept;
 GPUSIM_INLINE float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+GPUSIM_INLINE float rsqrt(float x) { return rsqrtf(x); }
+GPUSIM_INLINE float exp10f(float x) { return powf(10.0f, x); }
+GPUSIM_INLINE float fdividef(float x, float y) { return x / y; }
+GPUSIM_INLINE void sincosf(float x, float* sine, float* cosine) { *sine = sinf(x), *cosine = cosf(x); }
+GPUSIM_INLINE bool signbit(float x) { return __builtin_signbit(x); }
 GPUSIM_INLINE bool isnan(float x) { return __builtin_isnan(x); }
 GPUSIM_INLINE bool isinf(float x) { return __builtin_isinf(x); }
 GPUSIM_INLINE bool isfinite(float x) { return __builtin_isfinite(x); }
@@ -44,6 +52,7 @@ GPUSIM_INLINE float __fdiv_rn(float x, float y) { return x / y; }
 GPUSIM_INLINE float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
 GPUSIM_INLINE float __frcp_rn(float x) { return 1.0f / x; }
 GPUSIM_INLINE float __fsqrt_rn(float x) { return sqrtf(x); }
+GPUSIM_INLINE float __frsqrt_rn(float x) { return rsqrtf(x); }
 
 #define GPUSIM_MIN_MAX(A, B, R)                                                  \
     GPUSIM_INLINE R min(A a, B b) { const R x = a, y = b; return y < x ? y : x; } \
@@ -100,8 +109,16 @@ GPUSIM_INLINE float __uint_as_float(unsigned x) { return __builtin_bit_cast(floa
 GPUSIM_INLINE float __int2float_rn(int x) { return float(x); }
 GPUSIM_INLINE float __uint2float_rn(unsigned x) { return float(x); }
 GPUSIM_INLINE int __float2int_rn(float x) { return int(rintf(x)); }
+GPUSIM_INLINE unsigned __float2uint_rn(float x) { return unsigned(rintf(x)); }
+GPUSIM_INLINE unsigned __float2uint_rz(float x) { return unsigned(x); }
 GPUSIM_INLINE int __float2int_rz(float x) { return int(x); }
 GPUSIM_INLINE int __float2int_rd(float x) { return int(floorf(x)); }
 GPUSIM_INLINE int __float2int_ru(float x) { return int(ceilf(x)); }
 
+// Loads and stores with a hint for the caches, which are not simulated.
 template <class T> GPUSIM_INLINE T __ldg(const T* p) { return *p; }
+template <class T> GPUSIM_INLINE T __ldca(const T* p) { return *p; }
+template <class T> GPUSIM_INLINE T __ldcg(const T* p) { return *p; }
+template <class T> GPUSIM_INLINE T __ldcs(const T* p) { return *p; }
+template <class T> GPUSIM_INLINE void __stcg(T* p, T value) { *p = value; }
+template <class T> GPUSIM_INLINE void __stcs(T* p, T value) { *p = value; }

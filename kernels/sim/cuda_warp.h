@@ -37,7 +37,7 @@ inline int from_xor(int lane, int bits, int width) {
 }
 
 template <class T, Source source> GPUSIM_INLINE T exchange(unsigned mask, T value, int argument, int width, Site at) {
-    static_assert(sizeof(T) == 4 || sizeof(T) == 8, "a shuffle moves 4 or 8 bytes");
+    static_assert((sizeof(T) == 4 || sizeof(T) == 8) && T(1) > T(0), "a shuffle moves a number of 4 or 8 bytes");
     Shuffle operands = {{0, 0}, argument, width};
     memcpy(operands.value, &value, sizeof(T));
     gpusim_collective(mask, shuffle<source>, &operands, false, at.file, at.line);

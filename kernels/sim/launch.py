@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import pack
-from .build import Kernel, Library, runtime
+from .build import DYNAMIC_ROOM, Kernel, Library, runtime
 from .fault import KernelFault, index
 from .lines import name_shared, source_lines
 from .mode import ORDERS
@@ -70,19 +70,14 @@ class Function:
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int = 0) -> None:
         kernel = self._kernel
         grid3, block3 = self._dimensions("grid", grid, _GRID), self._dimensions("block", block, _BLOCK)
-        if block3[0] * block3[1] * block3[2] > _THREADS:
-            raise KernelFault(
-                "bad-argument", kernel.name, f"a block of {tuple(block)} has more than {_THREADS} threads"
-            )
-        if kernel.most_threads and block3[0] * block3[1] * block3[2] > kernel.most_threads:
-            raise KernelFault(
-                "bad-argument",
-                kernel.name,
-                f"a block of {tuple(block)} is beyond __launch_bounds__({kernel.most_threads})",
-            )
-        if not 0 <= shared_mem <= self.max_dynamic_shared_size_bytes:
-            raise KernelFault("bad-argument", kernel.name, f"{shared_mem} bytes of shared memory, of at most "
-                f"{self.max_dynamic_shared_size_bytes}: max_dynamic_shared_size_bytes raises it")  # fmt: skip
+        threads = block3[0] * block3[1] * block3[2]
+        if threads > (kernel.most_threads or _THREADS):
+            limit = f"__launch_bounds__({kernel.most_threads})" if kernel.most_threads else f"{_THREADS} threads"
+            raise KernelFault("bad-argument", kernel.name, f"a block of {tuple(block)} is beyond {limit}")
+        most = min(self.max_dynamic_shared_size_bytes, DYNAMIC_ROOM)
+        if not 0 <= shared_mem <= most:
+            text = f"{shared_mem} bytes of shared memory, of at most {most}: max_dynamic_shared_size_bytes raises it"
+            raise KernelFault("bad-argument", kernel.name, text)
         values = pack(kernel, args)
         arrays = [
             _Array(arg.ctypes.data, arg.nbytes, arg.itemsize, i, arg.flags.writeable)
@@ -92,7 +87,8 @@ class Function:
         every = (_Array * len(arrays))(*arrays)
         request = _Launch(
             kernel.call, ctypes.addressof(values), len(values), len(arrays), ctypes.addressof(every),
-            self._library.dynamic_shared, self._library.dynamic_room, shared_mem, _U3(*grid3), _U3(*block3),
+            self._library.dynamic_shared, self._library.dynamic_room, min(shared_mem, self._library.dynamic_room),
+            _U3(*grid3), _U3(*block3),
             ORDERS.index(self._order), self._library.checked, self._report is not None, self._seed,
         )  # fmt: skip
         fault = _Fault()
@@ -122,4 +118,6 @@ class Function:
     def _line(self, place: _Place) -> str:
         if place.file:
             return f"{Path(place.file.decode()).name}:{place.line}"
+        if not place.instruction:
+            return "?"
         return source_lines(self._library.path, (place.instruction,))[place.instruction]
