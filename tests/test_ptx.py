@@ -163,7 +163,7 @@ WARP = """
 extern "C" __global__ void warp(const int* x, int* y, int width) {
     const int t = threadIdx.x;
     y[t] = __shfl_sync(0xFFFFFFFFu, x[t], 5, 8) + 10 * __shfl_up_sync(0xFFFFFFFFu, x[t], 3, 16)
-         + 100 * __shfl_down_sync(0xFFFFFFFFu, x[t], 2) + 1000 * __shfl_xor_sync(0xFFFFFFFFu, x[t], 9)
+         + 100 * __shfl_down_sync(0xFFFFFFFFu, x[t], 2, 8) + 1000 * __shfl_xor_sync(0xFFFFFFFFu, x[t], 12, 8)
          + 10000 * __popc(__ballot_sync(0xFFFFFFFFu, x[t] > 4)) + 1000000 * __any_sync(0xFFFFFFFFu, x[t] == 9)
          + 2000000 * __all_sync(0xFFFFFFFFu, x[t] < 9) + 10000000 * __syncthreads_count(x[t] == 3);
     __syncwarp();
@@ -175,13 +175,12 @@ def test_shuffles_and_votes():
     x = rng.integers(0, 10, 64, "i4")
     y = both_tiers(WARP, "warp", (1,), (64,), (x, np.zeros(64, "i4"), np.int32(32)), 1)
     t = np.arange(64)
-    lane, base, rows = t % 32, t // 32 * 32, x.reshape(2, 32)
-    expected = (
-        x[t // 8 * 8 + 5]
-        + 10 * x[np.where(t % 16 < 3, t, t - 3)]
-        + 100 * x[base + np.where(lane + 2 > 31, lane, lane + 2)]
-    )
-    expected += 1000 * x[base + (lane ^ 9)] + 10000 * np.repeat((rows > 4).sum(1), 32) + 10000000 * (x == 3).sum()
+    down, xor = t + 2, t ^ 12  # a lane whose source lies behind its eight lanes reads itself
+    last = t // 8 * 8 + 7
+    expected = x[t // 8 * 8 + 5] + 10 * x[np.where(t % 16 < 3, t, t - 3)]
+    expected += 100 * x[np.where(down > last, t, down)] + 1000 * x[np.where(xor > last, t, xor)]
+    rows = x.reshape(2, 32)
+    expected += 10000 * np.repeat((rows > 4).sum(1), 32) + 10000000 * (x == 3).sum()
     expected += 1000000 * np.repeat((rows == 9).any(1), 32) + 2000000 * np.repeat((rows < 9).all(1), 32)
     np.testing.assert_array_equal(y, expected)
 
