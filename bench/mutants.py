@@ -43,6 +43,7 @@ RULES: dict[str, list[tuple[str, str, str]]] = {
         ("off by one", r" [+-] 1\b", ""),
     ],
 }
+ONE_A_LINE = {"swap", "sign"}  # there are many, and a line that is right in one place is seldom wrong in the next
 CONDITION = r"(?<= )(<=?|>=?|==|!=)(?= )"
 
 
@@ -83,9 +84,11 @@ def mutants(file: Path) -> Iterator[Mutant]:
     seen = set()
     for function, begin, end in _python_functions(text) if python else _c_functions(code):
         for kind, first, last, new in _changes(code, begin, end, python):
-            if new != text[first:last] and (first, last, new) not in seen:
-                seen.add((first, last, new))
-                yield Mutant(file.name, function, kind, text.count("\n", 0, first) + 1, first, last, new)
+            line = text.count("\n", 0, first) + 1
+            what = (line, kind) if kind in ONE_A_LINE else (first, last, new)
+            if new != text[first:last] and what not in seen:
+                seen.add(what)
+                yield Mutant(file.name, function, kind, line, first, last, new)
 
 
 def _changes(code: str, begin: int, end: int, python: bool) -> Iterator[tuple[str, int, int, str]]:

@@ -147,14 +147,16 @@ def _global_avg_pool2d(rng: Any, *x_shape: int) -> list[Case]:
     ]
 
 
-def _cross_entropy(rng: Any, n: int, classes: int, smoothing: float, scale: float) -> list[Case]:
+def _cross_entropy(rng: Any, n: int, classes: int, smoothing: float, scale: float, barred: bool = False) -> list[Case]:
     logits = _spread(rng, (n, classes)) * scale
     target = rng.integers(0, classes, n).astype(np.int32)
+    if barred:  # a class of probability 0 in every row
+        logits[np.arange(n), (target + 1) % classes] = -np.inf
     log_p = load("cross_entropy", "xp").forward(logits, target, smoothing)[1].astype(np.float32).astype(np.float64)
     size = 2 * scale + float(np.log(classes)) + 1  # no log p is larger
     of_row = tolerance(classes, size)
     arguments = np.array(0.75), log_p, target, smoothing
-    shape = f"logits {logits.shape} label_smoothing {smoothing} up to {scale}"
+    shape = f"logits {logits.shape} label_smoothing {smoothing} up to {scale}{' one class of -inf' if barred else ''}"
     return [
         Case("cross_entropy", "forward", (logits, target, smoothing), (of_row + tolerance(n, size), of_row), shape),
         Case("cross_entropy", "backward", arguments, (tolerance(2, size / n),), shape),
@@ -256,6 +258,7 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], list[tuple], Callable[[Any], tu
             (5, 1000, 0.1, 8),
             (4, 200, 0.0, 200),  # no float32 is exp of such a logit
             (2100, 3, 0.1, 4),
+            (6, 40, 0.0, 8, True),
         ],
         _draw_cross_entropy,
     ),
