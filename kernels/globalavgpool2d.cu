@@ -2,7 +2,6 @@
 
 // A warp computes the mean of one plane. Neighbouring lanes read neighbouring numbers, then shuffles add the lanes'
 // sums, which needs neither shared memory nor a barrier. Lanes of a warp share their plane, so they return together.
-// launch: grid=(ceil_div(n * c, 8)) block=(256)
 extern "C" __global__ void globalavgpool2d_forward(const float* x, float* y, int n, int c, int h, int w_) {
     const int plane = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (plane >= n * c) return;

@@ -253,7 +253,8 @@ def _simulated(text: str, options: tuple, name: str, mode: Any) -> Any:
 
     how = {"check": mode.check, "order": mode.order, "seed": mode.seed, "report": mode.report}
     if mode.tier == "ptx":
-        return sim.PtxModule(code=offline.cuda_c_to_ptx(text, options), **how).get_function(name)
+        ptx = offline.cuda_c_to_ptx(text, (*options, "-ftz=true"))  # as CuPy compiles: denormals are zero
+        return sim.PtxModule(code=ptx, **how).get_function(name)
     return sim.RawModule(code=text, options=options, **how).get_function(name)
 
 
