@@ -224,6 +224,7 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], list[tuple], Callable[[Any], tu
             (1, 4, 9, 9, 65, (3, 3), ONE, ONE, True),
             (2, 8, 8, 8, 64, ONE, ONE, NONE, True),
             (5, 3, 12, 12, 33, (3, 3), (2, 2), ONE, True),
+            (2, 3, 7, 8, 5, (3, 2), (3, 3), ONE, True),  # neither stride divides its length
             (9, 2, 20, 20, 4, (3, 3), ONE, NONE, True),  # many pixels for each weight
             (2, 6, 14, 14, 16, (5, 5), ONE, NONE, True),
             (1, 32, 8, 8, 130, (3, 3), ONE, ONE, True),
