@@ -44,7 +44,11 @@ _GNU = ("-fno-extern-tls-init", *(["-mtls-dialect=gnu2"] if platform.machine() =
 # The compiler announces every access to the runtime (hooks.cpp). It must not link the sanitizer's own library, which
 # would take over the whole process; so the library is linked in a step of its own, without -fsanitize. addr2line
 # misreads the file names of DWARF 5 where a text has a #line.
-_CHECKED = ("-O1", "-gdwarf-4", "-c", "-fsanitize=thread,bounds,alignment,integer-divide-by-zero")
+# Each sanitizer has an option of its own, because zig reads the first name of a list.
+_CHECKED = (
+    *("-O1", "-gdwarf-4", "-c", "-fno-delete-null-pointer-checks"),
+    *("-fsanitize=thread", "-fsanitize=bounds,alignment,integer-divide-by-zero", "-fsanitize-recover=all"),
+)
 _CHECKED_GNU = ("--param=tsan-instrument-func-entry-exit=0", "-fno-tree-sra")  # a float4 is read as one
 _IGNORED = ("-std=", "--std=", "-lineinfo", "--generate-line-info", "-use_fast_math", "--use_fast_math")
 
