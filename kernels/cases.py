@@ -14,6 +14,7 @@ from . import load
 from .arrays import Pair, out_size
 
 ONE, NONE = (1, 1), (0, 0)
+DRAWN = -1.0  # for a probability that is the first draw itself, which keeps its element
 
 
 class Case(NamedTuple):
@@ -171,6 +172,8 @@ def _draw_cross_entropy(rng: Any) -> tuple:
 def _dropout(rng: Any, x_shape: tuple, p: float, seed: int, use: int, epoch: int, channels: bool) -> list[Case]:
     x = _spread(rng, x_shape)
     samples = rng.integers(0, 60000, len(x)).astype(np.int32)
+    if p == DRAWN:
+        p = float(load("philox", "xp").bits(seed, use, epoch, samples, 1)[0, 0]) / 2**32
     place = p, seed, use, epoch, samples, channels
     shape = f"x {x_shape} p {p} seed {seed} use {use} epoch {epoch}{' channels' if channels else ''}"
     largest = (tolerance(0, 1 / (1 - p) if p < 1 else 0),)
@@ -229,6 +232,8 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], list[tuple], Callable[[Any], tu
             (2, 6, 14, 14, 16, (5, 5), ONE, NONE, True),
             (1, 32, 8, 8, 130, (3, 3), ONE, ONE, True),
             (1, 66, 5, 6, 3, (3, 3), (1, 2), ONE, True),  # the widest tiles of input channels
+            (2, 1, 4, 33, 2, (2, 2), ONE, NONE, True),  # 3 x 32 pixels, two whole tiles of 16
+            (2, 2, 33, 4, 3, (2, 2), ONE, NONE, True),  # 32 x 3
         ],
         _draw_conv2d,
     ),
@@ -272,6 +277,8 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], list[tuple], Callable[[Any], tu
             ((1, 1), 1.0, 5, 16, 1, False),
             ((4, 1030), 0.9, 12345, 18, 2, False),
             ((2, 5, 7, 6), 0.5, 1, 16, 0, True),
+            ((3, 9), DRAWN, 7, 16, 0, False),
+            ((2, 5, 3, 2), DRAWN, 7, 16, 0, True),
         ],
         _draw_dropout,
     ),
