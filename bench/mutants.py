@@ -128,7 +128,7 @@ def _condition(code: str, start: int, end: int, python: bool) -> tuple[int, int,
     stops = (
         r" and | or |\bif | else |\bnot |\breturn |[^=!<>]=[^=]|[,:;?({\[\n]"
         if python
-        else r"&&|\|\||[^=!<>]=[^=]|[,:;?({\n!]"
+        else r"&&|\|\||\breturn |[^=!<>]=[^=]|[,:;?({\n!]"
     )
     depth, first = 0, start
     while first > 0:

@@ -14,7 +14,6 @@ import multiprocessing
 import re
 import resource
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import wait
@@ -90,7 +89,6 @@ def _install(mutant: Mutant, ops: list[str]) -> None:
     _execute(name, mutated)
     for user in (f"{op}_numba" for op in ops if name not in (f"{op}_numba", f"{op}_raw")):
         _execute(user, (KERNELS / f"{user}.py").read_text())
-    gpucnn_kernels.load.cache_clear()
 
 
 def _execute(name: str, text: str) -> None:
@@ -118,9 +116,15 @@ def _sources(ops: list[str], impl: str) -> Iterator[resources.Source]:
 
 
 def _code(ops: list[str], impl: str) -> list[str]:
-    """The instructions of all kernels, without the lines of the source that they came from."""
-    lines = [line for source in _sources(ops, impl) for line in source.ptx("sm_80").splitlines()]
-    return [line for line in lines if not re.match(r"\s*(\.loc|\.file|\.section|//|$)", line)]
+    """The instructions of all kernels, without the lines of the source that they came from, and without numbers that
+    Numba counts on from one compilation to the next."""
+    lines = []
+    for source in _sources(ops, impl):
+        names: dict[str, str] = {}
+        counted = re.compile(r"_ZN\w+|_cudapy_smem_\d+")
+        ptx = counted.sub(lambda match, seen=names: seen.setdefault(match[0], f"name{len(seen)}"), source.ptx("sm_80"))
+        lines += [line for line in ptx.splitlines() if not re.match(r"\s*(\.loc|\.file|\.section|//|$)", line)]
+    return lines
 
 
 def _what(fault: str) -> str:
@@ -147,6 +151,7 @@ def run(wanted: Iterable[Mutant], jobs: int) -> Iterator[tuple[Mutant, str, str]
             try:
                 verdict = receive.recv()
             except EOFError:
+                assert process.exitcode < 0, f"{mutant}: no verdict, see the traceback"
                 verdict = "killed", "time limit" if process.exitcode == -24 else "crash"
             yield mutant, *verdict
 
@@ -160,33 +165,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="FILE", help=", ".join(file.name for file in files()))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--survivors", action="store_true", help="only those that survived the last time")
     options = parser.parse_args()
-    wanted = [file for file in files() if file.name in (options.names or [file.name])]
     results = json.loads(RESULTS.read_text())["files"] if RESULTS.exists() else {}
-    for file in wanted:
+    for file in files():
+        if file.name not in (options.names or [file.name]):
+            continue
         text = file.read_text()
-        functions: dict[str, Any] = {}
         (_, *verdict), *_ = run([replace(next(mutants(file)), start=0, end=0, new="")], 1)
         assert verdict == ["equivalent", ""], f"{file.name}: {verdict} without any mistake"
-        for mutant, verdict, how in run(mutants(file), options.jobs):
+        functions = results.get(file.name, {}) if options.survivors else {}
+        alive = [row for found in functions.values() for row in found["survivors"]]
+        for found in functions.values():
+            found["survivors"] = []
+        wanted = [m for m in mutants(file) if not options.survivors or _row(m, text) in alive]
+        for mutant, verdict, how in run(wanted, options.jobs):
             found = functions.setdefault(mutant.function, {"kinds": {}, "killed by": {}, "survivors": []})
             counts = found["kinds"].setdefault(mutant.kind, dict.fromkeys(VERDICTS, 0))
+            counts["survived"] -= options.survivors
             counts[verdict] += 1
             if verdict == "killed":
                 found["killed by"][how] = found["killed by"].get(how, 0) + 1
             if verdict == "survived":
-                before, after = mutant.show(text)
-                found["survivors"].append({"kind": mutant.kind, "line": mutant.line, "before": before, "after": after})
-                print(f"{file.name}:{mutant.line} {mutant.kind}\n  - {before}\n  + {after}", flush=True)
+                row = _row(mutant, text)
+                found["survivors"].append(row)
+                print(f"{file.name}:{mutant.line} {mutant.kind}\n  - {row['before']}\n  + {row['after']}", flush=True)
         for found in functions.values():
             found["survivors"].sort(key=lambda row: (row["line"], row["after"]))
         results[file.name] = functions
         record = {"machine": describe(), "files": dict(sorted(results.items()))}
         RESULTS.write_text(json.dumps(record, indent=1) + "\n")
-        total = Counter(
-            v for f in functions.values() for counts in f["kinds"].values() for v in Counter(counts).elements()
-        )
-        print(f"{file.name}: {', '.join(f'{total[verdict]} {verdict}' for verdict in VERDICTS)}", flush=True)
+        kinds = [counts for found in functions.values() for counts in found["kinds"].values()]
+        total = {verdict: sum(counts[verdict] for counts in kinds) for verdict in VERDICTS}
+        print(f"{file.name}: {', '.join(f'{count} {verdict}' for verdict, count in total.items())}", flush=True)
+
+
+def _row(mutant: Mutant, text: str) -> dict[str, Any]:
+    before, after = mutant.show(text)
+    return {"kind": mutant.kind, "line": mutant.line, "before": before, "after": after}
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kernel_tables import gpu_train, mutations, ops, resources
+
 ROOT = Path(__file__).parent.parent
-FILES = ("README.md", "docs/decisions.md")
+FILES = ("README.md", "docs/decisions.md", "docs/testing-kernels.md", "kernels/README.md")
 
 
 def load(name: str) -> Any:
@@ -46,7 +48,14 @@ def tape() -> str:
     )
 
 
-BLOCKS = {"accuracy": accuracy, "tape": tape}
+BLOCKS = {
+    "accuracy": accuracy,
+    "tape": tape,
+    "ops": ops,
+    "resources": resources,
+    "mutations": mutations,
+    "gpu_train": gpu_train,
+}
 
 
 def main() -> None:

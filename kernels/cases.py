@@ -232,6 +232,8 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], list[tuple], Callable[[Any], tu
             (2, 6, 14, 14, 16, (5, 5), ONE, NONE, True),
             (1, 32, 8, 8, 130, (3, 3), ONE, ONE, True),
             (1, 66, 5, 6, 3, (3, 3), (1, 2), ONE, True),  # the widest tiles of input channels
+            (2, 3, 7, 8, 5, (3, 3), (2, 3), ONE, True),  # a last row and column that fewer windows start at
+            (4, 3, 16, 16, 6, (3, 3), ONE, ONE, True),  # exactly two blocks of pixels
             (2, 1, 4, 33, 2, (2, 2), ONE, NONE, True),  # 3 x 32 pixels, two whole tiles of 16
             (2, 2, 33, 4, 3, (2, 2), ONE, NONE, True),  # 32 x 3
         ],

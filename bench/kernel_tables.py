@@ -1,0 +1,137 @@
+"""The tables about kernels: what there is, what it occupies, which mistakes in it are found."""
+
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gpucnn_kernels
+
+KERNELS = Path(__file__).parent.parent / "kernels"
+RESULTS = Path(__file__).parent / "results"
+KINDS = ("xp", "numba", "raw")
+
+
+def ops() -> str:
+    """A row for each op: its implementations and papers, all read from the files."""
+    rows = [f"| op | {' | '.join(f'`{kind}`' for kind in KINDS)} | CUDA C | from |", "|---" * (len(KINDS) + 3) + "|"]
+    for op, implementations in gpucnn_kernels.ops().items():
+        files = [f"{op}_{kind}.py" if kind in implementations else "" for kind in KINDS]
+        files.append(f"{op}.cu" if (KERNELS / f"{op}.cu").exists() else "")
+        links = [f"[{name}]({name})" if name else "" for name in files]
+        text = "\n".join((KERNELS / name).read_text() for name in files if name)
+        papers = ", ".join(dict.fromkeys(f"[{name}]({url})" if url else name for name, url in _papers(text)))
+        rows.append(f"| {op} | {' | '.join(links)} | {papers} |")
+    return "\n".join(rows)
+
+
+def _papers(text: str) -> Iterator[tuple[str, str]]:
+    authors = r"[A-Z]\w+(?:(?:, [A-Z]\w+)* and [A-Z]\w+| et al\.)"
+    for match in re.finditer(
+        rf'({authors}),?(?: "[^"]+",)?(?: SC)? (\d{{4}})(?:,\s+(?://\s+)?\S*?(\d{{4}}\.\d{{5}}|\d{{4}}\.\d{{4}}))?',
+        text,
+    ):
+        yield f"{match[1]} {match[2]}", f"https://arxiv.org/abs/{match[3]}" if match[3] else ""
+
+
+def resources() -> str:
+    """A row for each kernel: what it does, and its registers and shared memory in both languages."""
+    record = json.loads((RESULTS / "resources.json").read_text())
+    figures: dict[str, dict[bool, list[dict[str, Any]]]] = {}
+    for source, kernels in record["kernels"].items():
+        for kernel, by_arch in kernels.items():
+            figures.setdefault(kernel, {True: [], False: []})["_numba." in source].append(by_arch)
+    rows = [
+        "| kernel | what a thread or block does | CUDA C: registers | shared bytes | Numba: registers | shared bytes |",
+        "|---|---|---|---|---|---|",
+    ]
+    ideas = dict(_ideas())
+    for kernel in sorted(figures):
+        cells = [cell for numba in (False, True) for cell in _cells(figures[kernel][numba])]
+        rows.append(f"| {kernel} | {ideas.get(kernel, '')} | {' | '.join(cells)} |")
+    every = [used for both in figures.values() for kind in both.values() for rows in kind for used in rows.values()]
+    spilled = sum(used["spills"] > 0 or used["stack"] > 0 for used in every)
+    compilers = ", ".join(f"{name} {version}" for name, version in record["compilers"].items())
+    archs = ", ".join(next(iter(next(iter(record["kernels"].values())).values())))
+    return "\n".join(
+        [*rows, "", f"Registers of a thread on {archs}, over all variants of a kernel; {spilled} of the "
+         f"{len(every)} compilations spill registers or keep arrays in local memory. "
+         f"Measured with `python bench/resources.py`: {compilers}."]
+    )  # fmt: skip
+
+
+def _cells(variants: list[dict[str, Any]]) -> tuple[str, str]:
+    if not variants:
+        return "", ""
+    registers = [_range([variant[arch]["registers"] for variant in variants]) for arch in variants[0]]
+    return ", ".join(registers), _range([used["shared"] for variant in variants for used in variant.values()])
+
+
+def _range(values: list[int]) -> str:
+    return f"{min(values)}" if min(values) == max(values) else f"{min(values)} to {max(values)}"
+
+
+def _ideas() -> Iterator[tuple[str, str]]:
+    """The first sentence of the comment above each kernel of CUDA C."""
+    kernel = re.compile(
+        r'((?:^//[^\n]*\n)+)(?:#[^\n]*\n|\n)*extern "C" __global__ void\s[^(]*?(?:\([^)]*\)\s*)?(\w+)\(', re.MULTILINE
+    )
+    for file in KERNELS.glob("*.cu"):
+        for match in kernel.finditer(file.read_text()):
+            comment = " ".join(line.removeprefix("//").strip() for line in match[1].splitlines())
+            yield match[2], re.split(r"(?<=[^.][.])\s", comment.replace("|", "\\|"))[0]
+
+
+def mutations() -> str:
+    """A row for each kernel: its mutants, and what found them; then every survivor with its reason."""
+    record = json.loads((RESULTS / "mutations.json").read_text())["files"]
+    reasons = tomllib.loads((Path(__file__).parent / "survivors.toml").read_text())["reason"]
+    rows = [
+        "| file | function | mutants | killed | survived | the same code | found by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    survivors = []
+    total: Counter[str] = Counter()
+    for file, functions in record.items():
+        for function, found in sorted(functions.items()):
+            counts = sum((Counter(kind) for kind in found["kinds"].values()), Counter())
+            total += counts
+            by = ", ".join(f"{how} {count}" for how, count in Counter(found["killed by"]).most_common())
+            alive = counts["killed"] + counts["survived"]
+            rows.append(
+                f"| {file} | {function} | {alive + counts['equivalent']} | {counts['killed']} | {counts['survived']} "
+                f"| {counts['equivalent']} | {by} |"
+            )
+            for row in found["survivors"]:
+                why = next(
+                    (r["why"] for r in reasons if r["file"] == file and r["after"] == row["after"]), "no reason known"
+                )
+                survivors.append(
+                    f"- {file}, {function}, {row['kind']}: `{row['before']}` became `{row['after']}`: {why}"
+                )
+    alive = total["killed"] + total["survived"]
+    line = (
+        f"{total['killed']} of {alive} mutants are killed; {total['equivalent']} more compile to the same machine "
+        f"code, {total['stillborn']} do not compile. The survivors:"
+    )
+    return "\n".join([*rows, "", line, "", *survivors])
+
+
+def gpu_train() -> str:
+    """Accuracy and images a second of both networks with both families of kernels."""
+    file = RESULTS / "gpu-train.json"
+    if not file.exists():
+        return "Not measured yet: `make bench-gpu`, on a machine with a GPU."
+    record = json.loads(file.read_text())
+    rows = ["| model | kernels | epochs | test accuracy | on the CPU | images/s |", "|---|---|---|---|---|---|"]
+    for run in record["runs"]:
+        rows.append(
+            f"| {run['model']} | {run['family']} | {run['epochs']} | {run['test_accuracy']:.1%} "
+            f"| {run['accuracy_on_cpu']:.1%} | {run['images_per_second']:,.0f} |"
+        )
+    machine = record["machine"]
+    where = ", ".join(f"{name} {machine[name]}" for name in ("driver", "cupy", "numba-cuda") if name in machine)
+    return "\n".join([*rows, "", f"Measured with `make bench-gpu` on {machine.get('gpu', machine['cpu'])}, {where}."])
