@@ -201,8 +201,9 @@ class NumbaKernel:
         if xp is np:
             _simulated_numba(self.function, self.signature, _mode())(grid, block, flat, shared_mem=shared_mem)
             return
-        from numba import cuda
+        from .offline import numba_cuda
 
+        cuda = numba_cuda()
         with array.device, cuda.gpus[array.device.id]:
             stream = cuda.external_stream(xp.cuda.get_current_stream().ptr)
             views = [
@@ -213,9 +214,9 @@ class NumbaKernel:
 
     @cached_property
     def _jitted(self) -> Any:
-        from numba import cuda
+        from .offline import numba_cuda
 
-        return cuda.jit(self.signature)(self.function)
+        return numba_cuda().jit(self.signature)(self.function)
 
 
 def _numba_parameter(name: str, kind: str) -> Parameter:

@@ -10,9 +10,13 @@ Documentation: https://docs.nvidia.com/cuda/nvrtc and https://nvidia.github.io/n
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
+
+import numpy as np
 
 ARCH = "sm_80"  # the oldest with cp.async and with mma.sync of tf32 and bf16
 
@@ -88,7 +92,7 @@ def numba_to_ptx(function: Callable, signature: str, arch: str = ARCH) -> str:
     process: what the function reads of its globals is what they were at first, as in Numba.
     """
     try:
-        from numba import cuda
+        cuda = numba_cuda()
         from numba.core.errors import NumbaError
         from numba.cuda.errors import UnsupportedBytecodeError  # type: ignore[attr-defined]  # of numba-cuda
     except ImportError as error:
@@ -110,6 +114,22 @@ def numba_to_ptx(function: Callable, signature: str, arch: str = ARCH) -> str:
     match = re.search(r"\.visible\s+\.entry\s+([\w$]+)", ptx)
     assert match, "a kernel's PTX has an entry"
     return re.sub(rf"(?<![\w$]){re.escape(match[1])}", function.__name__, ptx)
+
+
+@cache
+def numba_cuda() -> Any:
+    """The module numba.cuda, ready to compile.
+
+    numba-cuda asks NumPy for row_stack, which NumPy 2.5 no longer has, and will not be changed
+    (https://github.com/NVIDIA/numba-cuda/issues/907); so the name is there while it is imported.
+    """
+    from numba import cuda
+
+    if not hasattr(cuda, "compile") or "row_stack" in vars(np):
+        return cuda
+    with patch.object(np, "row_stack", np.vstack, create=True):
+        import_module("numba.cuda.cudaimpl")
+    return cuda
 
 
 def _capability(arch: str) -> tuple[int, int]:

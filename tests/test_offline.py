@@ -2,6 +2,8 @@
 
 import builtins
 import re
+import subprocess
+import sys
 
 import pytest
 from gpucnn_kernels import offline
@@ -83,3 +85,16 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(module, ca
     with pytest.raises(offline.MissingPackage, match=f"No module named '{module}") as error:
         call()
     assert error.value.hint == "pip install 'gpucnn[sim]'" and "\n" not in str(error.value)
+
+
+def test_numba_where_numpy_has_no_row_stack():
+    """As with NumPy 2.5."""
+    code = """
+import numpy as np
+del np.row_stack
+from gpucnn_kernels import avgpool2d_numba, offline
+kernel = avgpool2d_numba.avgpool2d_forward
+assert ".entry avgpool2d_forward(" in offline.numba_to_ptx(kernel.function, kernel.signature)
+assert "row_stack" not in vars(np)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
