@@ -30,7 +30,7 @@ from mutants import Mutant, mutants
 
 KERNELS = Path(gpucnn_kernels.__file__).parent
 RESULTS = Path(__file__).parent / "results" / "mutations.json"
-SECONDS = 40  # of processor time, several times what the slowest kernel needs
+PATIENCE = 3  # times the processor time of the kernels as they are
 VERDICTS = ("killed", "survived", "equivalent", "stillborn")
 FAULTS = "race out-of-bounds uninitialised divergent-barrier deadlock bad-mask misaligned bad-argument"
 
@@ -132,14 +132,14 @@ def _what(fault: str) -> str:
     return found[0] if found else "wrong result"
 
 
-def run(wanted: Iterable[Mutant], jobs: int) -> Iterator[tuple[Mutant, str, str]]:
-    """Each mutant with its verdict, in the order in which they end; `jobs` at a time."""
+def run(wanted: Iterable[Mutant], jobs: int, seconds: int = 600) -> Iterator[tuple[Mutant, str, str]]:
+    """Each mutant with its verdict, in the order in which they end; `jobs` at a time, `seconds` for each."""
     fork = multiprocessing.get_context("fork")  # a child begins with all modules imported
     waiting, running = iter(wanted), {}
     while True:
         while len(running) < jobs and (mutant := next(waiting, None)):
             receive, send = fork.Pipe(False)
-            process = fork.Process(target=_report, args=(mutant, send))
+            process = fork.Process(target=_report, args=(mutant, send, seconds))
             process.start()
             send.close()
             running[process.sentinel] = mutant, process, receive
@@ -156,8 +156,17 @@ def run(wanted: Iterable[Mutant], jobs: int) -> Iterator[tuple[Mutant, str, str]
             yield mutant, *verdict
 
 
-def _report(mutant: Mutant, send: Any) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
+def unbroken(file: Path) -> int:
+    """The seconds that are enough for each mutant of `file`: the kernels as they are must pass, and say."""
+    none = replace(next(mutants(file)), function="", start=0, end=0, new="")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    (_, *verdict), *_ = run([none], 1)
+    assert verdict == ["equivalent", ""], f"{file.name}: {verdict} without any mistake"
+    return 5 + PATIENCE * int(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
+
+
+def _report(mutant: Mutant, send: Any, seconds: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     send.send(judge(mutant))
 
 
@@ -172,14 +181,13 @@ def main() -> None:
         if file.name not in (options.names or [file.name]):
             continue
         text = file.read_text()
-        (_, *verdict), *_ = run([replace(next(mutants(file)), start=0, end=0, new="")], 1)
-        assert verdict == ["equivalent", ""], f"{file.name}: {verdict} without any mistake"
+        seconds = unbroken(file)
         functions = results.get(file.name, {}) if options.survivors else {}
         alive = [row for found in functions.values() for row in found["survivors"]]
         for found in functions.values():
             found["survivors"] = []
         wanted = [m for m in mutants(file) if not options.survivors or _row(m, text) in alive]
-        for mutant, verdict, how in run(wanted, options.jobs):
+        for mutant, verdict, how in run(wanted, options.jobs, seconds):
             found = functions.setdefault(mutant.function, {"kinds": {}, "killed by": {}, "survivors": []})
             counts = found["kinds"].setdefault(mutant.kind, dict.fromkeys(VERDICTS, 0))
             counts["survived"] -= options.survivors

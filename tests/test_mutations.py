@@ -64,7 +64,7 @@ def verdicts():
         find_compiler()
     except NoCompiler as error:
         pytest.skip(str(error))
-    return {mutant: verdict for mutant, verdict, _ in run([plant(*each) for each in PLANTS], 2)}
+    return {mutant: verdict for mutant, verdict, _ in run([plant(*each) for each in PLANTS], 2, 60)}
 
 
 @pytest.mark.parametrize("each", PLANTS, ids=lambda each: f"{each[1]}: {each[3] or each[2]}")

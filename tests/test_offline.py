@@ -91,6 +91,7 @@ def test_numba_where_numpy_has_no_row_stack():
     """As with NumPy 2.5."""
     code = """
 import numpy as np
+import numba.np.arrayobj  # numba itself asks for the name where NumPy is older
 del np.row_stack
 from gpucnn_kernels import avgpool2d_numba, offline
 kernel = avgpool2d_numba.avgpool2d_forward
