@@ -1,10 +1,10 @@
-# make setup | train | test | test-gpu | lint | bench | bench-gpu; ARGS="..." goes to the command, EXTRAS=cuda12|cuda13 to setup
+# make setup | train | test | test-kernels | test-gpu | lint | bench | bench-gpu; ARGS="..." goes to the command, EXTRAS=cuda12|cuda13 to setup
 
 PYTHON ?= python3
 BIN := .venv/bin
 comma := ,
 
-.PHONY: setup train test test-gpu lint bench bench-gpu
+.PHONY: setup train test test-kernels test-gpu lint bench bench-gpu
 
 setup: .venv/dev
 	$(if $(EXTRAS),$(BIN)/pip install -q -e '.[dev$(comma)$(EXTRAS)]')
@@ -15,6 +15,9 @@ train: .venv/run
 
 test: .venv/dev
 	$(BIN)/pytest $(ARGS)
+
+test-kernels: .venv/dev
+	$(BIN)/pytest tests/test_kernel_cases.py -n auto --draws 200 $(ARGS)
 
 # with any Python that has what the tests import; nothing is installed: build/path holds kernels/ under its name
 test-gpu bench-gpu: PYTHON = $(BIN)/python

@@ -12,6 +12,8 @@ from gpucnn_kernels.sim import mode
 
 from gpucnn.backend import Device, probe_cuda
 
+pytestmark = pytest.mark.timeout(3000)  # 200 draws, compilers, and a busy machine
+
 WRITTEN = [(op, impl) for op in cases.ops() for impl in kernels.implementations(op) if impl in ("numba", "raw")]
 TIERS = [(op, impl, tier) for op, impl in WRITTEN for tier in (("source", "ptx") if impl == "raw" else ("ptx",))]
 each_kernel = pytest.mark.parametrize("op, impl", WRITTEN)
