@@ -126,9 +126,9 @@ def _in_loop_header(code: str, at: int, python: bool) -> bool:
 def _condition(code: str, start: int, end: int, python: bool) -> tuple[int, int, str]:
     """The comparison around an operator, and the value that makes it hold nothing back."""
     stops = (
-        r" and | or |\bif | else |\bnot |\breturn |[^=!<>]=[^=]|[,:;?({\[\n]"
+        r" and | or |\bif | else |\bnot |\breturn |[^=!<>]=[^=]|[,:;?{\n]"
         if python
-        else r"&&|\|\||\breturn |[^=!<>]=[^=]|[,:;?({\n!]"
+        else r"&&|\|\||\breturn |[^=!<>]=[^=]|[,:;?{\n!]"
     )
     depth, first = 0, start
     while first > 0:

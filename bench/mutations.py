@@ -43,8 +43,8 @@ def files() -> list[Path]:
 def judge(mutant: Mutant) -> tuple[str, str]:
     """("killed", by what), ("survived", ""), ("equivalent", "") or ("stillborn", the compiler's message)."""
     ops, impl = _ops(mutant)
-    _install(mutant, ops)
     try:
+        _install(mutant, ops)
         if mutant.kind == "double":
             if any(resources.doubles(source.ptx("sm_80")) for source in _sources(ops, impl)):
                 return "killed", "double"
@@ -57,7 +57,7 @@ def judge(mutant: Mutant) -> tuple[str, str]:
                         if verdict.fault:
                             return "killed", _what(verdict.fault)
         code = _code(ops, impl)
-    except (sim.CompileError, offline.CompileError) as error:
+    except (SyntaxError, sim.CompileError, offline.CompileError) as error:
         return "stillborn", str(error)
     _install(replace(mutant, end=mutant.start, new=""), ops)  # the kernels as they are
     return ("equivalent" if code == _code(ops, impl) else "survived"), ""
