@@ -118,15 +118,15 @@ def on_host(array: Array) -> bool:
 
 
 def parse_device(text: str, kernels: str | None = None) -> tuple[Device, str]:
-    """`auto`, `cpu`, `cuda` or `cuda:1` -> (device, why it was chosen).
+    """`auto`, `cpu`, `sim`, `cuda` or `cuda:1` -> (device, why it was chosen).
 
-    DeviceError where a GPU was asked for by name and cannot run a kernel; `auto` takes the CPU then.
+    DeviceError where what was asked for by name cannot run its kernels; `auto` takes the CPU where there is no GPU.
     """
     name, _, index = text.partition(":")
     if name not in ("auto", *_CHOICES) or (index and (name != "cuda" or not index.isdecimal())):
         raise UsageError(f"unknown device {text!r}", f"the devices are auto, {_DEVICES}")
     if name in ("cpu", "sim"):
-        return Device(name, kernels=kernels), "as asked"
+        return _able(Device(name, kernels=kernels)), "as asked"
     fault = probe_cuda(int(index or 0))
     if name == "cuda":
         if fault:
@@ -135,7 +135,30 @@ def parse_device(text: str, kernels: str | None = None) -> tuple[Device, str]:
         return Device("cpu", kernels=kernels), f"auto: {fault.args[0]}"
     device = Device("cuda", int(index or 0), kernels)
     device.xp.cuda.Device(device.index).use()  # CuPy's own ops allocate on its current device
-    return device, "as asked" if name == "cuda" else "auto: a GPU that runs kernels"
+    return _able(device), "as asked" if name == "cuda" else "auto: a GPU that runs kernels"
+
+
+def _able(device: Device) -> Device:
+    """`device`, if every kind of kernels that it is to use runs there: a DeviceError now, not in the first step."""
+    kinds = {"raw" if impl.endswith(".cu") else impl for impl in device.implementation.values()}
+    for kind in sorted(kinds - {"xp", "cpu"}):
+        if fault := probe_kernels(device, kind):
+            raise DeviceError(f"{kind} kernels do not run on {device}: {fault}", fault.hint or "gpucnn doctor")
+    return device
+
+
+def probe_kernels(device: Device, kind: str) -> DeviceError | None:
+    """None where kernels of `kind` compile, launch and compute a known answer on `device`; else what is missing."""
+    where = Device(device.type, device.index, f"avgpool2d={kind}")
+    try:
+        x = where.xp.arange(16, dtype="float32").reshape(1, 1, 4, 4)
+        y = to_host(where.kernel("avgpool2d").forward(x, (2, 2), (2, 2), (0, 0)))
+    except Exception as error:  # whatever is missing shows as an error of its own kind
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return DeviceError(reason, getattr(error, "hint", ""))
+    if y.ravel().tolist() != [2.5, 4.5, 10.5, 12.5]:
+        return DeviceError("they compute wrong results", "report this, with the output of gpucnn doctor --json")
+    return None
 
 
 def probe_cuda(index: int = 0) -> DeviceError | None:

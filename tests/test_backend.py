@@ -9,7 +9,7 @@ import pytest
 
 import gpucnn.backend
 from gpucnn import CPU, Device, DeviceError, UsageError
-from gpucnn.backend import parse_device, probe_cuda, to_host
+from gpucnn.backend import parse_device, probe_cuda, probe_kernels, to_host
 
 INVENTORY = {"avgpool2d": ("xp",), "conv2d": ("xp", "cpu", "raw"), "maxpool2d": ("xp", "numba", "raw")}
 
@@ -153,10 +153,34 @@ def test_a_gpu_that_works(cupy):
     module = fake_cupy()
     cupy(module)
     assert probe_cuda() is None
-    assert parse_device("cuda") == (Device("cuda"), "as asked")
+    assert parse_device("cuda", "xp") == (Device("cuda", kernels="xp"), "as asked")
     assert parse_device("cuda:1", "xp") == (Device("cuda", 1, "xp"), "as asked")
     assert module.current == 1
-    assert parse_device("auto") == (Device("cuda"), "auto: a GPU that runs kernels")
+    assert parse_device("auto", "xp") == (Device("cuda", kernels="xp"), "auto: a GPU that runs kernels")
+
+
+@pytest.mark.parametrize(
+    "kernels, kinds", [("raw", ["raw"]), ("conv2d=raw,maxpool2d=numba", ["numba", "raw"]), ("xp", [])]
+)
+def test_the_kernels_that_were_chosen_are_tried_at_once(kernels, kinds, monkeypatch):
+    asked = []
+    monkeypatch.setattr(gpucnn.backend, "probe_kernels", lambda device, kind: asked.append(kind))
+    assert parse_device("sim", kernels) == (Device("sim", kernels=kernels), "as asked")
+    assert asked == kinds
+
+
+def test_kernels_that_do_not_run(monkeypatch):
+    def forward(*arguments):
+        raise ImportError("no compiler\nmore")
+
+    assert probe_kernels(Device("sim"), "raw") is None
+    monkeypatch.setattr("gpucnn_kernels.avgpool2d_raw.forward", forward)
+    with pytest.raises(DeviceError, match=r"raw kernels do not run on sim: no compiler$") as error:
+        parse_device("sim")
+    assert error.value.hint == "gpucnn doctor"
+    monkeypatch.setattr("gpucnn_kernels.avgpool2d_raw.forward", lambda *arguments: np.ones((1, 1, 2, 2)))
+    with pytest.raises(DeviceError, match="raw kernels do not run on sim: they compute wrong results"):
+        parse_device("sim")
 
 
 NO_GPU = [  # what stands in CuPy's place, what is said, the hint

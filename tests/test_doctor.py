@@ -27,7 +27,7 @@ class Machine:
         self.caches = folder / "built", folder / "data"
         self.asked = []
 
-    def device(self, type, kernels):
+    def device(self, type, index=0, kernels=""):
         def forward(x, size, stride, padding):
             kind = kernels.removeprefix("avgpool2d=")
             self.asked.append((type, kind, current_mode().tier))
@@ -37,7 +37,7 @@ class Machine:
                 raise answer
             return answer.reshape(1, 1, 2, 2)
 
-        return SimpleNamespace(asarray=np.asarray, kernel=lambda op: SimpleNamespace(forward=forward))
+        return SimpleNamespace(type=type, index=index, xp=np, kernel=lambda op: SimpleNamespace(forward=forward))
 
     def find_compiler(self):
         if isinstance(self.compiler, Exception):
@@ -49,6 +49,7 @@ class Machine:
 def machine(monkeypatch, tmp_path):
     made = Machine(tmp_path)
     monkeypatch.setattr(doctor, "Device", made.device)
+    monkeypatch.setattr("gpucnn.backend.Device", made.device)
     monkeypatch.setattr(doctor, "probe_cuda", lambda: made.fault)
     monkeypatch.setattr(doctor, "cuda_of_driver", lambda: made.driver)
     monkeypatch.setattr(doctor, "find_compiler", made.find_compiler)
@@ -142,8 +143,13 @@ def test_a_gpu_that_runs_no_kernel(machine, fault, driver, mend):
         ),
         ("raw", RuntimeError("failed to load builtins"), "failed to load builtins", "pip install 'cupy-cuda12x[ctk]'"),
         ("raw", RuntimeError(), "RuntimeError", "gpucnn kernels check avgpool2d says more"),
-        ("raw", np.full(4, 2.5), "compute wrong results", "report this, with the output of gpucnn doctor --json"),
-        ("raw", np.full(4, np.nan), "compute wrong results", "report this, with the output of gpucnn doctor --json"),
+        ("raw", np.full(4, 2.5), "they compute wrong results", "report this, with the output of gpucnn doctor --json"),
+        (
+            "raw",
+            np.full(4, np.nan),
+            "they compute wrong results",
+            "report this, with the output of gpucnn doctor --json",
+        ),
     ],
 )
 def test_one_kind_of_kernels_that_does_not_run(machine, kind, answer, state, mend):
