@@ -106,9 +106,7 @@ def mutations() -> str:
                 f"| {counts['equivalent']} | {by} |"
             )
             for row in found["survivors"]:
-                why = next(
-                    (r["why"] for r in reasons if r["file"] == file and r["after"] == row["after"]), "no reason known"
-                )
+                why = next((r["why"] for r in reasons if row["after"] in r["after"]), "no reason known")
                 survivors.append(
                     f"- {file}, {function}, {row['kind']}: `{row['before']}` became `{row['after']}`: {why}"
                 )

@@ -64,10 +64,9 @@ class Mutant:
 
     def show(self, text: str) -> tuple[str, str]:
         """The line before and after, without its comment."""
-        number = self.line - 1
-        return tuple(  # type: ignore[return-value]
-            re.sub(r"\s+(//|#).*", "", whole.splitlines()[number]).strip() for whole in (text, self.apply(text))
-        )
+        comment = r"\s+#.*" if self.file.endswith(".py") else r"\s+//.*"
+        before, after = (whole.splitlines()[self.line - 1] for whole in (text, self.apply(text)))
+        return re.sub(comment, "", before).strip(), re.sub(comment, "", after).strip()
 
 
 def mutants(file: Path) -> Iterator[Mutant]:
