@@ -2,6 +2,10 @@
 
 import json
 import shlex
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -149,6 +153,15 @@ def test_a_file_that_does_not_compile_is_named_with_its_line(command):
     assert code == 1
     assert err.startswith("error: ") and len(err.splitlines()) == 2, err
     assert f"mine.cu:{line}" in err and "pixels" in err
+
+
+def test_a_kernel_that_never_ends_can_be_interrupted():
+    mine("if (pixel >= oh * ow) return;", "while (pixel >= oh * ow) {}")
+    command = [sys.executable, "-m", "gpucnn", "kernels", "check", "mine.cu", "--op", "conv2d"]
+    process = subprocess.Popen(command)
+    time.sleep(5)  # compiled, and in the loop
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == -signal.SIGINT
 
 
 @pytest.mark.parametrize("kernels", ["raw", "numba", f"raw,conv2d={EXAMPLE}"])

@@ -1,5 +1,6 @@
 """`gpucnn kernels`: which kernels there are, whether they are right, and how they use memory."""
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +18,11 @@ from .output import Output, short
 
 
 @click.group(short_help="List, check and look into the kernels.")
-def kernels() -> None:
+@click.pass_context
+def kernels(context: click.Context) -> None:
     """The kernels: which there are, whether they are right, and how they use memory."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a kernel that never ends does not come back to Python
+    context.call_on_close(lambda: signal.signal(signal.SIGINT, before))
 
 
 @kernels.command("list")
