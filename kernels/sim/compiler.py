@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -85,13 +86,45 @@ def build(
     not disturb one another: each writes one of its own and renames it.
     """
     path = cache_folder() / name
-    if path.exists():
+    if not _is_whole(path):
+        path = _writable(path.parent) / name
+    if _is_whole(path):
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made, unlinked = Path(folder) / name, Path(folder) / "kernel.o"
         compiler.run([*arguments, "-o", str(unlinked if link else made)], text())
         if link:
             compiler.run(["-shared", str(unlinked), "-o", str(made)])
+        content = made.read_bytes()
+        made.write_bytes(content + hashlib.sha256(content).digest())
         made.replace(path)
     return path
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is as it was built: loading one that was cut short ends the process with SIGBUS.
+
+    Its last 32 bytes are the hash of the others; no loader looks behind what the header names.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-32]).digest() == content[-32:]
+
+
+def _writable(folder: Path) -> Path:
+    """`folder`, which is made if need be; or a temporary one, with a warning, where nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as fault:
+        return Path(_temporary_folder(str(fault)).name)
+
+
+@cache
+def _temporary_folder(why: str) -> tempfile.TemporaryDirectory:
+    text = f"kernels are built anew in every process ({why}): set XDG_CACHE_HOME to a folder that can be written to"
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
+    return tempfile.TemporaryDirectory(prefix="gpucnn-kernels-")

@@ -1,0 +1,46 @@
+"""What the simulator has built and keeps on disk: damaged files, and folders that cannot be written to."""
+
+import os
+import subprocess
+import sys
+
+from sim_kernels import kernel
+
+ONCE = f"""
+import warnings, numpy, gpucnn_kernels.sim as sim
+warnings.simplefilter("always")
+y = numpy.zeros(1, numpy.float32)
+with warnings.catch_warnings(record=True) as said:
+    for value in (3, 4):
+        module = sim.RawModule(code={kernel("y[t] = V;")!r}, options=(f"-DV={{value}}",))
+        module.get_function("k")((1,), (1,), (y,))
+        print(int(y[0]), end=" ")
+print(len(said), *(w.message for w in said))
+"""
+
+
+def run_once(cache):
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    done = subprocess.run([sys.executable, "-c", ONCE], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_library_that_was_cut_short_is_built_again(tmp_path):
+    assert run_once(tmp_path) == "3 4 0\n"
+    built = {file: file.read_bytes() for file in (tmp_path / "gpucnn" / "kernels").iterdir()}
+    assert len(built) == 3  # the runtime and two modules
+    for keep, (file, content) in zip(
+        (0.7, 0.0, 0.999), sorted(built.items(), key=lambda item: -len(item[1])), strict=True
+    ):
+        file.write_bytes(content[: int(keep * len(content))])
+    assert run_once(tmp_path) == "3 4 0\n"
+    assert all(len(file.read_bytes()) == len(content) for file, content in built.items())
+
+
+def test_a_cache_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    said = run_once(tmp_path / "file")
+    assert said.startswith("3 4 1 kernels are built anew in every process (")
+    assert "XDG_CACHE_HOME" in said
+    assert (tmp_path / "file").read_text() == ""
