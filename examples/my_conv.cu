@@ -7,13 +7,13 @@
 // gy, gx, gw, gb; sizes n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow. It takes those it needs, in any order;
 // b is null without a bias. What this file leaves out, the gradients, runs on gpucnn's own kernels.
 
-// launch: grid=(ceil_div(oh * ow, 64), co, n) block=(64)
+// launch: grid=(n * co, ceil_div(oh * ow, 64)) block=(64)
 extern "C" __global__ void conv2d_forward(const float* x, const float* w, const float* b, float* y, int ci, int h,
                                           int w_, int co, int kh, int kw, int sh, int sw, int ph, int pw, int oh,
                                           int ow) {
-  int pixel = blockIdx.x * blockDim.x + threadIdx.x;
-  int c = blockIdx.y;
-  int image = blockIdx.z;
+  int pixel = blockIdx.y * blockDim.x + threadIdx.x;
+  int c = blockIdx.x % co;
+  int image = blockIdx.x / co;
   if (pixel >= oh * ow) return;
   int oy = pixel / ow;
   int ox = pixel % ow;

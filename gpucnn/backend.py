@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -35,7 +36,7 @@ class Device:
             raise UsageError(f"unknown device {self.type!r}", f"the devices are {_DEVICES}")
         for op, impl in self.implementation.items():  # a wrong name is an error here, not in the middle of a step
             if impl.endswith(".cu"):
-                self._load_own(op)
+                self.kernel(op)
 
     def __str__(self) -> str:
         return f"cuda:{self.index}" if self.type == "cuda" else self.type
@@ -65,6 +66,8 @@ class Device:
             raise UsageError(f"no op named {', '.join(single)}", f"the ops with kernels are {known}")
         existing = {impl for impls in gpucnn_kernels.ops().values() for impl in impls}
         usable = [impl for impl in _CHOICES[self.type] if impl in existing]
+        if everywhere.endswith(".cu"):
+            raise UsageError(f"--kernels {everywhere}: which op are these kernels of?", f"conv2d={everywhere}, say")
         for impl in (*chosen.values(), *([everywhere] if self.kernels else [])):
             if impl not in usable and not (impl.endswith(".cu") and "raw" in usable):
                 raise UsageError(f"{self.type} has no kernels {impl!r}", f"the kinds for it are {', '.join(usable)}")
@@ -77,7 +80,8 @@ class Device:
     def kernel(self, op: str) -> Any:
         """The kernel module that runs `op` here, e.g. `gpucnn_kernels.conv2d_xp`."""
         if op not in self._modules:
-            self._modules[op] = gpucnn_kernels.load(op, self.implementation[op])
+            impl = self.implementation[op]
+            self._modules[op] = own_kernels(op, impl) if impl.endswith(".cu") else gpucnn_kernels.load(op, impl)
         return self._modules[op]
 
     def kernels_in_words(self) -> str:
@@ -87,12 +91,6 @@ class Device:
             ops.setdefault(impl, []).append(op)
         most, *others = sorted(ops, key=lambda impl: -len(ops[impl]))
         return ", ".join([most, *(f"{impl} for {' '.join(ops[impl])}" for impl in others)])
-
-    def _load_own(self, op: str) -> None:
-        try:
-            self.kernel(op)
-        except ValueError as error:
-            raise UsageError(f"--kernels {op}: {error}", "see gpucnn kernels check --help") from None
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
         """`values` as a C-contiguous array on this device."""
@@ -105,6 +103,16 @@ class Device:
         """Wait until everything queued on the device is done."""
         if self.type == "cuda":
             self.xp.cuda.Device(self.index).synchronize()
+
+
+def own_kernels(op: str, file: str) -> Any:
+    """The kernels of a `.cu` file, as a module of kernels for `op`; UsageError where they cannot be used."""
+    from gpucnn_kernels.own import OwnKernels
+
+    try:
+        return OwnKernels(op, Path(file).expanduser())
+    except ValueError as error:
+        raise UsageError(f"{op}: {error}", "examples/my_conv.cu is one that works") from None
 
 
 def to_host(array: Array) -> Any:
@@ -184,14 +192,17 @@ def probe_cuda(index: int = 0) -> DeviceError | None:
 
 def _parse_kernels(text: str) -> tuple[str, dict[str, str]]:
     """`"raw"` -> ("raw", {}); `"conv2d=raw,maxpool2d=xp"` -> ("xp", {"conv2d": "raw", "maxpool2d": "xp"})."""
-    everywhere, single = "xp", {}
+    everywhere: list[str] = []
+    single: dict[str, str] = {}
     for part in text.split(","):
-        op, equals, impl = part.strip().partition("=")
+        op, equals, impl = map(str.strip, part.partition("="))
+        if op in single or (everywhere and not equals):
+            raise UsageError(f"--kernels {text}: {op} comes second", "name one kind, and each op once")
         if equals:
             single[op] = impl
         else:
-            everywhere = op
-    return everywhere, single
+            everywhere.append(op)
+    return (everywhere or ["xp"])[0], single
 
 
 CPU = Device()

@@ -8,7 +8,7 @@ same signatures. This package imports nothing from gpucnn.
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 __all__ = ["implementations", "load", "ops", "source"]
 
@@ -33,15 +33,9 @@ def implementations(op: str) -> tuple[str, ...]:
     return ops()[op]
 
 
-def load(op: str, impl: str) -> Any:
-    """The module `<op>_<impl>.py`, or for the path of a `.cu` file what stands in for one (see own.py).
-
-    ValueError names what exists where it does not.
-    """
-    if impl.endswith(".cu"):
-        from .own import OwnKernels
-
-        return OwnKernels(op, Path(impl))
+@cache
+def load(op: str, impl: str) -> ModuleType:
+    """The module `<op>_<impl>.py`. ValueError names what exists where it does not."""
     if impl not in implementations(op):
         raise ValueError(f"{op} has no implementation {impl!r}; it has {', '.join(implementations(op))}")
     return import_module(f"{__name__}.{op}_{impl}")
@@ -53,4 +47,4 @@ def source(op: str, path: Path | None = None) -> str:
     """
     folder = Path(__file__).parent
     files = folder / "common.cuh", path or folder / f"{op}.cu"
-    return "".join(f'#line 1 "{file.name}"\n{file.read_text()}\n' for file in files)
+    return "".join(f'#line 1 "{file.name}"\n{file.read_text(encoding="utf-8-sig")}\n' for file in files)

@@ -46,9 +46,13 @@ _C_TYPES = {
     "long long": "i8",
     "unsigned long long": "u8",
 }
-_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)')
-_PARAMETER = re.compile(r"(const\s+)?([\w ]+?)(\d?)\s*(\*?)\s*(?:__restrict__\s*)?(\w+)")
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_KERNEL = re.compile(
+    r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)\s*)?(\w+)\s*\(([^)]*)\)'
+)
+_PARAMETER = re.compile(
+    r"(const\s+)?([\w ]+?)(\d?)(\s+const)?\s*(\*?)\s*(?:(?:__restrict__|const)\b\s*)*(\w+)\s*(\[\s*\])?"
+)
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -70,7 +74,7 @@ def signatures(text: str) -> dict[str, tuple[Parameter, ...]]:
     """The kernels of a CUDA C text with their parameters. ValueError names a type that no array has."""
     return {
         name: tuple(_c_parameter(name, part) for part in map(str.strip, parameters.split(",")) if part)
-        for name, parameters in _KERNEL.findall(_COMMENT.sub(" ", text))
+        for name, parameters in _KERNEL.findall(COMMENT.sub(" ", text))
     }
 
 
@@ -78,9 +82,9 @@ def _c_parameter(kernel: str, text: str) -> Parameter:
     match = _PARAMETER.fullmatch(text)
     if match is None or match[2].strip() not in _C_TYPES:
         raise ValueError(f"{kernel}: the parameter {text!r} has none of the types {', '.join(_C_TYPES)} and pointers")
-    const, c_type, vector, star, name = match.groups()
+    const, c_type, vector, const_too, star, name, array = match.groups()
     dtype = np.dtype(_C_TYPES[c_type.strip()])
-    return Parameter(name, dtype, bool(star), bool(const), dtype.itemsize * int(vector or 1))
+    return Parameter(name, dtype, bool(star or array), bool(const or const_too), dtype.itemsize * int(vector or 1))
 
 
 def typed(kernel: str, parameters: Sequence[Parameter], arguments: Sequence[Any]) -> tuple[list, Array]:

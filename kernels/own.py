@@ -16,13 +16,17 @@ import inspect
 import operator
 import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import load
 from .arrays import namespace, out_size
-from .launch import CudaC, ceil_div
+from .launch import COMMENT, CudaC, ceil_div
+from .sim import mode
 
 # The results of each function that a file may replace, and their shapes in the names of the sizes.
 RESULTS: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
@@ -44,8 +48,10 @@ RESULTS: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
 ARRAYS = ("x", "w", "b", "gy", "code")
 SIZES = ("n", "ci", "co", "c", "h", "w_", "kh", "kw", "sh", "sw", "ph", "pw", "oh", "ow")
 
+_DTYPES = {"int": np.int32, "unsigned char*": np.uint8, "float*": np.float32}
 _FIELDS = {"grid": "", "block": "256", "shared": "0"}
 _LAUNCH = re.compile(r"//\s*launch:(.*)")
+_LIKE_ONE = re.compile(r".*\b(launch|grid|block|shared)\b\s*[=:].*", re.IGNORECASE)
 _FIELD = re.compile(rf"({'|'.join(_FIELDS)})\s*=")
 _OPERATORS: dict[type, Callable[[int, int], int]] = {
     ast.Add: operator.add,
@@ -67,13 +73,15 @@ class OwnKernels:
         if op not in RESULTS:
             raise ValueError(f"{op} takes no kernels of your own; {', '.join(RESULTS)} do")
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
+            raise ValueError(f"{path}: {getattr(error, 'strerror', None) or 'not a text in UTF-8'}") from None
         self._op, self._kernels, self._reference = op, CudaC(op, path), load(op, "raw")
+        self._tried: set[tuple] = set()
         self.functions = tuple(f for f in RESULTS[op] if f"{op}_{f}" in self._kernels.signatures)
         if not self.functions:
-            raise ValueError(f"{path}: no kernel named {' or '.join(f'{op}_{f}' for f in RESULTS[op])}")
+            names = " or ".join(f"{op}_{f}" for f in RESULTS[op])
+            raise ValueError(f'{path}: no kernel `extern "C" __global__ void` {names}')
         self._launches = {function: _launch_comment(text, f"{op}_{function}") for function in self.functions}
         for function in self.functions:
             self._check(function)
@@ -101,7 +109,11 @@ class OwnKernels:
         kernel = f"{self._op}_{function}"
         given = {**names, **arguments, **arrays}
         parameters = [given[parameter.name] for parameter in self._kernels.signatures[kernel]]
-        self._kernels.launch(kernel, grid, block, parameters, shared_mem=shared[0])
+        # On the simulator a new shape runs checked: a wild write is a fault with a line, not the end of Python.
+        tried = function, tuple(names.values())
+        with mode(check=True) if tried not in self._tried else nullcontext():
+            self._kernels.launch(kernel, grid, block, parameters, shared_mem=shared[0])
+        self._tried.add(tried)
         return tuple(arrays.values()) if len(arrays) > 1 else arrays[next(iter(arrays))]
 
     def _geometry(self, function: str, names: Mapping[str, int]) -> tuple[tuple, tuple, tuple]:
@@ -115,9 +127,12 @@ class OwnKernels:
         kernel = f"{self._op}_{function}"
         arrays = [name for name in inspect.signature(getattr(self._reference, function)).parameters if name in ARRAYS]
         known = (*arrays, *RESULTS[self._op][function], *SIZES)
-        unknown = [p.name for p in self._kernels.signatures[kernel] if p.name not in known]
-        if unknown:
-            raise ValueError(f"{kernel} takes {', '.join(unknown)}, but what there is are {', '.join(known)}")
+        for parameter in self._kernels.signatures[kernel]:
+            if parameter.name not in known:
+                raise ValueError(f"{kernel} takes {parameter.name}, but what there is are {', '.join(known)}")
+            expected = "int" if parameter.name in SIZES else "unsigned char*" if parameter.name == "code" else "float*"
+            if parameter.pointer != expected.endswith("*") or parameter.dtype != _DTYPES[expected]:
+                raise ValueError(f"{kernel}: {parameter.name} is of type {expected}")
         self._geometry(function, dict.fromkeys((*SIZES, "elements"), 1))
 
 
@@ -138,8 +153,8 @@ def evaluate(text: str, names: Mapping[str, int]) -> tuple[int, ...]:
         tree = ast.parse(text.strip(), mode="eval").body
         values = tree.elts if isinstance(tree, ast.Tuple) else [tree]
         return tuple(_value(value, names) for value in values)
-    except (SyntaxError, ZeroDivisionError) as error:
-        raise ValueError(f"launch: {text.strip()!r}: {error.args[0]}") from None
+    except (SyntaxError, ZeroDivisionError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"launch: {text.strip()[:60]!r}: {error.args[0] if error.args else 'too long'}") from None
 
 
 def _value(node: ast.expr, names: Mapping[str, int]) -> int:
@@ -163,9 +178,13 @@ def _value(node: ast.expr, names: Mapping[str, int]) -> int:
 
 def _launch_comment(text: str, kernel: str) -> dict[str, str]:
     """The fields of the launch comment in front of `kernel`, or what stands for them."""
-    place = re.search(rf"\b{kernel}\s*\(", text)
-    before = text[: place.start()] if place else ""
-    comments = _LAUNCH.findall(before[before.rfind("\n}") + 1 :])
+    code = COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), text)  # as long as the text
+    place = re.search(rf"__global__[^;{{}}]*\b{kernel}\s*\(", code)
+    end = place.start() if place else 0
+    before = text[code.rfind("\n}", 0, end) + 1 : end]
+    comments = _LAUNCH.findall(before)
+    if strange := [line for line in before.splitlines() if _LIKE_ONE.match(line) and not _LAUNCH.search(line)]:
+        raise ValueError(f"launch: {strange[0].strip()!r} is not `// launch: grid=(...) block=(...)`, in one line")
     if not comments:
         return _FIELDS
     parts = _FIELD.split(comments[-1])

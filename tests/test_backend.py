@@ -140,6 +140,16 @@ def test_the_real_inventory_can_be_chosen_by_name():
     assert set(Device("cpu", kernels="xp").implementation.values()) == {"xp"}
 
 
+@pytest.mark.parametrize("kernels", ["raw,numba", "conv2d=raw,conv2d=numba", "mine.cu", "raw,mine.cu"])
+def test_kernels_that_say_two_things_or_no_op(kernels):
+    with pytest.raises(UsageError, match="--kernels"):
+        Device("sim", kernels=kernels)
+
+
+def test_spaces_around_names_of_kernels():
+    assert Device("sim", kernels=" conv2d = numba , raw ").implementation["conv2d"] == "numba"
+
+
 # from the command line
 
 

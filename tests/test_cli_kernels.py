@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import gpucnn_kernels
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from gpucnn_kernels import cases
 
+from gpucnn import DeviceError
 from gpucnn.cli import main
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_conv.cu"
@@ -51,13 +53,11 @@ def test_check_of_one_op():
     code, out, err = gpucnn("kernels check maxpool2d --impl raw --draws 2")
     assert (code, err) == (0, "")
     assert [line.split()[:2] for line in out.splitlines()] == [
-        ["maxpool2d.backward", "raw"],
         ["maxpool2d.forward", "raw"],
+        ["maxpool2d.backward", "raw"],
     ]
     counts = Counter(case.function for case in [*cases.table("maxpool2d"), *cases.draws("maxpool2d", 2)])
-    assert all(
-        f"{count} right" in line for line, (_, count) in zip(out.splitlines(), sorted(counts.items()), strict=True)
-    )
+    assert all(f"{count} right" in line for line, count in zip(out.splitlines(), counts.values(), strict=True))
 
 
 @pytest.mark.parametrize("flags", ["", "--ptx", "--sanitize"])
@@ -119,13 +119,16 @@ def test_report_names_the_lines_of_the_source():
     "line, code, text",
     [
         ("kernels check conv3d", 2, "no op 'conv3d' to check"),
-        ("kernels check mine.cu", 2, "which op are these kernels?"),
+        ("kernels check mine.cu", 2, "which op are these kernels of?"),
         ("kernels check --op conv2d", 2, "--op goes with a FILE.cu"),
         ("kernels check conv2d --op conv2d", 2, "--op goes with a FILE.cu"),
         ("kernels check nowhere.cu --op conv2d", 2, "nowhere.cu: No such file"),
         ("kernels check mine.cu --op conv2d.backward_input", 2, "mine.cu has no kernel conv2d_backward_input"),
         ("kernels check mine.cu --op conv3d", 2, "no op 'conv3d' to check"),
         ("kernels check mine.cu --op dropout", 2, "dropout takes no kernels of your own"),
+        ("kernels check mine.cu --op conv2d --device cpu", 2, "mine.cu is CUDA C"),
+        ("kernels check mine.cu --op conv2d --impl xp", 2, "mine.cu is CUDA C"),
+        ("train --dataset tinydigits --device sim --kernels mine.cu", 2, "which op are these kernels of?"),
         ("kernels check conv2d.sideways", 2, "has no function 'sideways'"),
         ("kernels report dropout --impl numba", 2, "dropout has no kernels numba for sim"),
         ("kernels check linear --impl numba", 2, "linear has no kernels numba for sim"),
@@ -144,6 +147,16 @@ def test_what_cannot_be_done(line, code, text):
     assert text in err
 
 
+def test_a_kind_that_does_not_run_is_left_out_unless_it_is_asked_for(monkeypatch):
+    missing = DeviceError("numba-cuda is not installed", "pip install it")
+    module = import_module("gpucnn.cli.kernels")  # `gpucnn.cli.kernels` is the command
+    monkeypatch.setattr(module, "probe_kernels", lambda where, kind: missing if kind == "numba" else None)
+    code, out, _ = gpucnn("kernels check globalavgpool2d")
+    assert code == 0 and "numba kernels are left out" in out and "globalavgpool2d.forward      raw" in out
+    code, _, err = gpucnn("kernels check globalavgpool2d --impl numba")
+    assert code == 3 and err.startswith("error: numba kernels do not run on sim: numba-cuda is not installed")
+
+
 @pytest.mark.parametrize("command", ["kernels check mine.cu --op conv2d", "train --dataset tinydigits --epochs 1 "
                                      "--model tinydigits-cnn --device sim --kernels conv2d=mine.cu"])  # fmt: skip
 def test_a_file_that_does_not_compile_is_named_with_its_line(command):
@@ -158,10 +171,28 @@ def test_a_file_that_does_not_compile_is_named_with_its_line(command):
 def test_a_kernel_that_never_ends_can_be_interrupted():
     mine("if (pixel >= oh * ow) return;", "while (pixel >= oh * ow) {}")
     command = [sys.executable, "-m", "gpucnn", "kernels", "check", "mine.cu", "--op", "conv2d"]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     time.sleep(5)  # compiled, and in the loop
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == -signal.SIGINT
+    assert "interrupted" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+
+
+def test_a_kernel_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr("gpucnn.cli.isolated.PATIENCE", 3)
+    mine("if (pixel >= oh * ow) return;", "while (pixel >= oh * ow) {}")
+    code, out, err = gpucnn("kernels check mine.cu --op conv2d")
+    assert code == 1 and "the kernel did not end in 3 s" in out
+    code, _, err = gpucnn("kernels report mine.cu --op conv2d")
+    assert code == 1 and "the kernel did not end in 3 s" in err
+
+
+def test_a_recursion_without_end_does_not_end_python():
+    mine("// launch", "__device__ int deeper(int n) {\n  return n + deeper(n + 1) % 7;\n}\n// launch")
+    mine_text = Path("mine.cu").read_text()
+    Path("mine.cu").write_text(mine_text.replace("int oy = pixel / ow;", "int oy = pixel / ow + deeper(pixel);"))
+    code, out, _ = gpucnn("kernels check mine.cu --op conv2d")
+    assert code == 1 and "the kernel crashed" in out
 
 
 @pytest.mark.parametrize("kernels", ["raw", "numba", f"raw,conv2d={EXAMPLE}"])

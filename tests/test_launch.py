@@ -44,6 +44,18 @@ def test_a_signature_is_read_from_the_source():
     }
 
 
+def test_the_ways_to_write_a_pointer():
+    for text in (
+        "const float* x",
+        "float const* x",
+        "const float x[]",
+        "const float* __restrict__ const x",
+        "const float *x",
+    ):
+        [[parameter]] = signatures(f'extern "C" __global__ void __launch_bounds__((8 * 8)) f({text}) {{}}').values()
+        assert parameter == Parameter("x", np.dtype("f4"), True, True, 4), text
+
+
 @pytest.mark.parametrize("parameter", ["half* x", "float** x", "float", "struct S s", "float x[3]"])
 def test_a_type_that_no_array_has(parameter):
     with pytest.raises(ValueError, match=r"f: the parameter .* has none of the types float"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gpucnn_kernels import cases, check
 from gpucnn_kernels.own import RESULTS, OwnKernels, evaluate, sizes
+from gpucnn_kernels.sim import KernelFault
 
 from gpucnn import Device
 from gpucnn.errors import UsageError
@@ -16,18 +17,18 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "my_conv.cu"
 
 # Every function of every op, with the sizes in an order of its own.
 POOL = """
-// launch: grid=(ceil_div(ow, 8), oh, n * c) block=(8)
+// launch: grid=(n * c * oh, ceil_div(ow, 8)) block=(8)
 extern "C" __global__ void avgpool2d_forward(int h, int w_, int ow, int oh, const float* x, float* y, int kh, int kw,
                                              int sh, int sw, int ph, int pw) {
-  int ox = blockIdx.x * 8 + threadIdx.x;
+  int ox = blockIdx.y * 8 + threadIdx.x, oy = blockIdx.x % oh, plane = blockIdx.x / oh;
   if (ox >= ow) return;
   float sum = 0.0f;
   for (int ky = 0; ky < kh; ky++)
     for (int kx = 0; kx < kw; kx++) {
-      int iy = blockIdx.y * sh + ky - ph, ix = ox * sw + kx - pw;
-      if (iy >= 0 && iy < h && ix >= 0 && ix < w_) sum += x[(blockIdx.z * h + iy) * w_ + ix];
+      int iy = oy * sh + ky - ph, ix = ox * sw + kx - pw;
+      if (iy >= 0 && iy < h && ix >= 0 && ix < w_) sum += x[(plane * h + iy) * w_ + ix];
     }
-  y[(blockIdx.z * oh + blockIdx.y) * ow + ox] = sum / (kh * kw);
+  y[(plane * oh + oy) * ow + ox] = sum / (kh * kw);
 }
 """
 
@@ -36,7 +37,7 @@ extern "C" __global__ void avgpool2d_forward(int h, int w_, int ow, int oh, cons
 def written(tmp_path):
     def write(text):
         file = tmp_path / "mine.cu"
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8", newline="")
         return file
 
     return write
@@ -91,7 +92,7 @@ def test_evaluate_refuses_all_but_arithmetic(text):
 
 
 def test_the_example_is_right_and_leaves_the_gradients_to_raw():
-    module = gpucnn_kernels.load("conv2d", str(EXAMPLE))
+    module = OwnKernels("conv2d", EXAMPLE)
     assert module.functions == ("forward",)
     table = [case for case in cases.table("conv2d") if case.function == "forward"]
     assert [verdict.fault for verdict in check.check(module, table, sanitize=True)] == [""] * len(table)
@@ -121,12 +122,22 @@ def test_without_a_comment_there_is_a_thread_for_each_result(written):
 @pytest.mark.parametrize(
     "old, new, text",
     [
-        ("avgpool2d_forward", "my_pool", "no kernel named avgpool2d_forward or avgpool2d_backward"),
+        (
+            "avgpool2d_forward",
+            "my_pool",
+            'no kernel `extern "C" __global__ void` avgpool2d_forward or avgpool2d_backward',
+        ),
         ("int kh", "int batch", "avgpool2d_forward takes batch, but what there is are x, y, n,"),
         ("const float* x", "half* x", "avgpool2d_forward: the parameter 'half\\* x' has none of the types"),
-        ("n * c)", "n * gpus)", "launch: 'gpus' is none of integers, n, ci"),
+        ("n * c *", "n * gpus *", "launch: 'gpus' is none of integers, n, ci"),
         ("grid=", "blocks=", "has other fields than grid, block, shared"),
         ("block=(8)", "block=(8", "launch: "),
+        ("block=(8)", "block=(ceil_div(8))", "launch: "),
+        ("launch:", "launch", "is not `// launch: grid="),
+        ("// launch: grid", "// Launch: grid", "is not `// launch: grid="),
+        ("int kh", "float kh", "avgpool2d_forward: kh is of type int"),
+        ("const float* x", "const double* x", r"avgpool2d_forward: x is of type float\\*"),
+        ("float* y", "float y", r"avgpool2d_forward: y is of type float\\*"),
     ],
 )
 def test_a_file_that_cannot_run_is_refused_before_it_does(written, old, new, text):
@@ -135,11 +146,33 @@ def test_a_file_that_cannot_run_is_refused_before_it_does(written, old, new, tex
         OwnKernels("avgpool2d", written(POOL.replace(old, new)))
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "\ufeff",
+        "// avgpool2d_forward(x, y): my first kernel\n",
+        "/* an older one\n// launch: grid=(1) block=(1)\n__global__ void avgpool2d_forward(float* x) {\n}\n*/",
+        "__device__ float half_of(float x) {\n  return x / 2;\n}\n",
+    ],
+)
+def test_the_launch_comment_is_that_of_the_kernel(before, written):
+    module = OwnKernels("avgpool2d", written(before + POOL.replace("\n", "\r\n")))
+    assert module.forward(np.ones((1, 1, 2, 18), np.float32), (2, 2), (2, 2), (0, 0)).tolist() == [[[[1.0] * 9]]]
+
+
+def test_a_wild_write_is_a_fault_and_not_the_end_of_python(written):
+    module = OwnKernels("avgpool2d", written(POOL.replace("y[(plane", "y[100000000 + (plane")))
+    for _ in range(2):
+        with pytest.raises(KernelFault) as fault:
+            module.forward(np.ones((1, 1, 4, 4), np.float32), (2, 2), (2, 2), (0, 0))
+    assert fault.value.kind == "out-of-bounds" and fault.value.lines[0].startswith("mine.cu:")
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere.cu: No such file"):
         OwnKernels("conv2d", tmp_path / "nowhere.cu")
     (tmp_path / "bytes.cu").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"bytes.cu: not a text file"):
+    with pytest.raises(ValueError, match=r"bytes.cu: not a text in UTF-8"):
         OwnKernels("conv2d", tmp_path / "bytes.cu")
     with pytest.raises(ValueError, match="philox takes no kernels of your own; conv2d, maxpool2d, avgpool2d do"):
         OwnKernels("philox", EXAMPLE)
@@ -149,7 +182,7 @@ def test_a_device_takes_a_file_for_an_op():
     device = Device("sim", kernels=f"raw,conv2d={EXAMPLE}")
     assert device.implementation["conv2d"] == str(EXAMPLE)
     assert device.kernel("conv2d").functions == ("forward",)
-    with pytest.raises(UsageError, match=r"--kernels conv2d: nowhere.cu: No such file"):
+    with pytest.raises(UsageError, match=r"conv2d: nowhere.cu: No such file"):
         Device("sim", kernels="conv2d=nowhere.cu")
     with pytest.raises(UsageError, match="cpu has no kernels"):
         Device("cpu", kernels=f"conv2d={EXAMPLE}")

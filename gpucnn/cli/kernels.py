@@ -1,7 +1,6 @@
 """`gpucnn kernels`: which kernels there are, whether they are right, and how they use memory."""
 
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,18 +10,16 @@ import gpucnn_kernels
 import numpy as np
 from gpucnn_kernels import cases
 
-from ..backend import Device, parse_device
-from ..errors import GpucnnError, UsageError
+from ..backend import Device, own_kernels, parse_device, probe_kernels
+from ..errors import DeviceError, GpucnnError, UsageError
+from .isolated import Died, isolated
 from .options import json_option
 from .output import Output, short
 
 
 @click.group(short_help="List, check and look into the kernels.")
-@click.pass_context
-def kernels(context: click.Context) -> None:
+def kernels() -> None:
     """The kernels: which there are, whether they are right, and how they use memory."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a kernel that never ends does not come back to Python
-    context.call_on_close(lambda: signal.signal(signal.SIGINT, before))
 
 
 @kernels.command("list")
@@ -73,6 +70,7 @@ def check(
     OP is one op, FILE.cu kernels of your own (with --op, and on the simulator with --sanitize); without either all
     ops are checked. Exit code 1 where something is wrong.
     """
+    from gpucnn_kernels.check import Verdict
     from gpucnn_kernels.check import check as verdicts
     from gpucnn_kernels.sim import mode
 
@@ -83,10 +81,16 @@ def check(
         raise UsageError(f"--{'sanitize' if sanitize else 'ptx'} works on --device sim, not on {where}", hint)
     sanitize |= where.type == "sim" and bool(what and what.endswith(".cu"))
     results, wrong = [], 0
-    for kernel in chosen(what, op, impl, where):
+    for kernel in chosen(what, op, impl, where, output):
         tried = [*kernel.table(), *(case for case in cases.draws(kernel.op, draws) if case.function == kernel.contract)]
+        found: list[Verdict] = []
         with mode(tier="ptx" if ptx else "source"):
-            found = list(verdicts(kernel, tried, where.xp, sanitize))
+            produce = isolated if where.type == "sim" else run_here
+            try:
+                for verdict in produce(verdicts, kernel, tried, where.xp, sanitize):
+                    found.append(verdict)
+            except Died as end:
+                found.append(Verdict(tried[len(found)], np.inf, str(end)))
         faults = [verdict for verdict in found if verdict.fault]
         worst = max((verdict.error for verdict in found if not verdict.fault), default=0.0)
         state = f"{len(faults)} of {len(found)} wrong" if faults else f"{len(found)} right"
@@ -113,21 +117,35 @@ def report(what: str | None, op: str | None, impl: str, as_json: bool) -> None:
     A warp that loads 32 neighbouring floats touches 4 sectors of 32 bytes; 32 sectors mean that every thread is alone
     in its own. Shared memory takes 1 round where no two threads want different words of one bank.
     """
-    from gpucnn_kernels.sim import AccessReport, mode
-
     output = Output(as_json)
     results = []
-    for kernel in chosen(what, op, impl, Device("sim")):
+    for kernel in chosen(what, op, impl, Device("sim"), output):
         case = max(kernel.table(), key=lambda case: sum(np.size(argument) for argument in case.arguments))
-        accesses = AccessReport()
-        with mode(report=accesses):
-            kernel(*case.single())
+        try:
+            [accesses] = isolated(count_accesses, kernel, case)
+        except Died as end:
+            raise GpucnnError(f"{kernel.name}: {end}", f"gpucnn kernels check {kernel.name}") from None
         output.say(f"{kernel.name}, {kernel.kind}, {case.shape}\n{accesses}\n")
         lines = [asdict(line) for line in accesses.lines]
         results.append(
             {"op": kernel.op, "function": kernel.function, "impl": kernel.kind, "shape": case.shape, "lines": lines}
         )
     output.result({"reports": results})
+
+
+def run_here(produce: Callable[..., Iterable[Any]], *arguments: Any) -> Iterable[Any]:
+    """As `isolated`, in this process: a GPU's kernels crash on the GPU."""
+    return produce(*arguments)
+
+
+def count_accesses(kernel: "Kernel", case: cases.Case) -> Iterator[Any]:
+    """The AccessReport of one call."""
+    from gpucnn_kernels.sim import AccessReport, mode
+
+    accesses = AccessReport()
+    with mode(report=accesses):
+        kernel(*case.single())
+    yield accesses
 
 
 class Kernel(NamedTuple):
@@ -150,18 +168,24 @@ class Kernel(NamedTuple):
         return f"{self.op}.{self.function}"
 
 
-def chosen(what: str | None, op: str | None, impl: str | None, where: Device) -> Iterator[Kernel]:
-    """What WHAT, --op and --impl name, of what runs on `where`."""
+def chosen(what: str | None, op: str | None, impl: str | None, where: Device, output: Output) -> Iterator[Kernel]:
+    """What WHAT, --op and --impl name, of what runs on `where`; a kind that is not asked for by name may be missing."""
     file = what if what and what.endswith(".cu") else None
     if file and not op:
-        raise UsageError(f"{file}: which op are these kernels?", f"add --op, one of {', '.join(cases.ops())}")
+        raise UsageError(f"{file}: which op are these kernels of?", "add --op conv2d, say")
     if op and not file:
         raise UsageError("--op goes with a FILE.cu", f"gpucnn kernels check {op}")
     name, _, function = ((op if file else what) or "").partition(".")
     if name and name not in cases.ops():
         raise UsageError(f"no op {name!r} to check", f"the ops are {', '.join(cases.ops())}")
     if file:
-        yield from _own(name, function, file)
+        if impl not in (None, "raw") or where.type == "cpu":
+            raise UsageError(f"{file} is CUDA C: it runs on sim and cuda, without --impl", f"check {file} --op {op}")
+        own = own_kernels(name, file)
+        if function and function not in own.functions:
+            raise UsageError(f"{file} has no kernel {name}_{function}", f"it has {', '.join(own.functions)}")
+        for each in [function] if function else own.functions:
+            yield Kernel(name, each, each, short(Path(file)), getattr(own, each))
         return
     pairs = [(o, i) for o in ([name] if name else cases.ops()) for i in gpucnn_kernels.implementations(o)]
     pairs = [
@@ -170,23 +194,25 @@ def chosen(what: str | None, op: str | None, impl: str | None, where: Device) ->
     if not pairs:
         kinds = ", ".join(gpucnn_kernels.implementations(name)) if name else "xp, numba, raw"
         raise UsageError(f"{name or 'no op'} has no kernels {impl or ''} for {where}", f"there are {kinds}")
+    missing = {kind: probe_kernels(where, kind) for kind in dict.fromkeys(kind for _, kind in pairs)}
+    for kind, fault in missing.items():
+        if fault and (impl or all(missing.values())):
+            raise DeviceError(f"{kind} kernels do not run on {where}: {fault}", fault.hint or "gpucnn doctor")
+        if fault:
+            output.say(
+                f"{kind} kernels are left out, they do not run on {where}: {fault}; {fault.hint or 'gpucnn doctor'}"
+            )
     for each, kind in pairs:
-        module = gpucnn_kernels.load(each, kind)
-        contracts = dict.fromkeys(case.function for case in cases.table(each))
-        for wanted in [function] if function else contracts:
-            # forward_naive and forward_tiled, rungs of a ladder, compute what forward does
-            contract = max((c for c in contracts if f"{wanted}_".startswith(f"{c}_")), key=len, default="")
-            if not contract or not hasattr(module, wanted):
-                raise UsageError(f"{each}_{kind} has no function {wanted!r}", f"it has {', '.join(contracts)}")
-            yield Kernel(each, wanted, contract, kind, getattr(module, wanted))
+        if not missing[kind]:
+            yield from _functions(each, kind, function)
 
 
-def _own(op: str, function: str, file: str) -> Iterator[Kernel]:
-    try:
-        module = gpucnn_kernels.load(op, file)
-    except ValueError as error:
-        raise UsageError(str(error), "examples/my_conv.cu is one that works") from None
-    if function and function not in module.functions:
-        raise UsageError(f"{file} has no kernel {op}_{function}", f"it has {', '.join(module.functions)}")
-    for each in [function] if function else module.functions:
-        yield Kernel(op, each, each, short(Path(file)), getattr(module, each))
+def _functions(op: str, kind: str, wanted: str) -> Iterator[Kernel]:
+    module = gpucnn_kernels.load(op, kind)
+    contracts = dict.fromkeys(case.function for case in cases.table(op))
+    for function in [wanted] if wanted else contracts:
+        # forward_naive and forward_tiled, rungs of a ladder, compute what forward does
+        contract = max((c for c in contracts if f"{function}_".startswith(f"{c}_")), key=len, default="")
+        if not contract or not hasattr(module, function):
+            raise UsageError(f"{op}_{kind} has no function {function!r}", f"it has {', '.join(contracts)}")
+        yield Kernel(op, function, contract, kind, getattr(module, function))
