@@ -6,9 +6,7 @@
 // between them (vector clocks, Lamport 1978 and Mattern 1988, of 32 lanes). Accesses of two blocks are never ordered.
 // If one of two that are not ordered writes, and not both are atomic, that is a race.
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <vector>
@@ -25,31 +23,17 @@ struct Cell {
     Access writer, reader[2];  // an atomic access is a writer; one that others followed is kept among the readers
 };
 
-static struct Cells {
-    Cell* cells = nullptr;
-    size_t count = 0;
-    void clear() {
-        if (cells) munmap(cells, count * sizeof(Cell));
-        cells = nullptr, count = 0;
-    }
-    void reserve(size_t wanted) {
-        if (wanted <= count) return;
-        clear();
-        const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-        void* memory = mmap(nullptr, wanted * sizeof(Cell), PROT_READ | PROT_WRITE, flags, -1, 0);
-        if (memory == MAP_FAILED) abort();
-        cells = static_cast<Cell*>(memory), count = wanted;
-    }
-} array_cells, shared_cells;
+static Pages<Cell> array_cells, shared_cells;
 
 // Epochs count on from launch to launch, so that what is left in a cell tells by itself that it is out of date.
 static unsigned epoch = 0, launch_epoch, block_epoch;
-static std::vector<unsigned> block_epochs;  // of the blocks of this launch, in the order in which they ran
+static Pages<unsigned> block_epochs;  // of the blocks of this launch, in the order in which they ran
+static size_t blocks_begun;
 static unsigned sequence[1024];             // the __syncwarps that a thread has gone through in this block
 static unsigned seen[1024][32];             // per lane of its warp: the sequence up to which it knows the lane's accesses
 static bool synchronised_warps;
 
-void reserve_cells(size_t count) { array_cells.reserve(count); }
+bool reserve_cells(size_t count) { return array_cells.reserve(count); }
 
 // Shared memory has a cell for each byte, but while all accesses to a word are whole words only the first of its
 // four is in use; the first access to a part of it spreads that one.
@@ -59,7 +43,7 @@ static bool any_spread;
 static void spread_words(size_t offset, size_t size) {
     any_spread = true;
     for (size_t word = offset / 4; word <= (offset + size - 1) / 4; word++) {
-        Cell* cell = shared_cells.cells + 4 * word;
+        Cell* cell = shared_cells.items + 4 * word;
         if (!spread[word]) cell[1] = cell[2] = cell[3] = cell[0];
         spread[word] = true;
     }
@@ -71,13 +55,14 @@ static bool whole_words(size_t offset, size_t size) {
     return true;
 }
 
-void check_launch() {
+bool check_launch(unsigned long long blocks) {
     if (epoch > 1u << 30) array_cells.clear(), shared_cells.clear(), epoch = 0;
-    shared_cells.reserve(shared.size + 64);
+    if (!shared_cells.reserve(shared.size + 64) || !block_epochs.reserve(blocks)) return false;
     spread.assign(shared.size / 4 + 1, false);
     any_spread = false;
     launch_epoch = epoch + 1;
-    block_epochs.clear();
+    blocks_begun = 0;
+    return true;
 }
 
 [[noreturn]] static void stop(unsigned instruction, const Access* other);
@@ -102,7 +87,7 @@ void check_unwritten() {
 
 void check_block() {
     block_epoch = ++epoch;
-    block_epochs.push_back(epoch);
+    block_epochs.items[blocks_begun++] = epoch;
     if (synchronised_warps) memset(sequence, 0, sizeof sequence), memset(seen, 0, sizeof seen);
     synchronised_warps = false;
     unwritten.thread = -1;
@@ -154,9 +139,9 @@ static void put(Place& place, unsigned instruction, unsigned thread, uint3 block
     if (!other) check_unwritten();
     put(fault->place[fault->places++], instruction, unsigned(number(current)), blockIdx);
     if (other) {
-        const auto after = std::upper_bound(block_epochs.begin(), block_epochs.end(), other->epoch);
+        const unsigned* after = std::upper_bound(block_epochs.items, block_epochs.items + blocks_begun, other->epoch);
         put(fault->place[fault->places++], other->instruction, other->thread,
-            block_index((unsigned long long)(after - block_epochs.begin()) - 1));
+            block_index((unsigned long long)(after - block_epochs.items) - 1));
     }
     leave_fiber(host);
 }
@@ -198,11 +183,11 @@ void check_access(const void* p, size_t size, size_t alignment, Kind kind, const
         const size_t byte = size_t(address - shared.begin);
         if (whole_words(byte, size)) step = 4;
         else if (inside) spread_words(byte, size);
-        cell = shared_cells.cells + byte, end = cell + size;
+        cell = shared_cells.items + byte, end = cell + size;
     } else if ((region = find_region(p))) {
         const size_t offset = size_t(address - region->copy.begin), granule = size_t(region->granule);
         inside = offset < region->copy.size && offset + size <= region->copy.size;
-        cell = array_cells.cells + region->first_cell + offset / granule;
+        cell = array_cells.items + region->first_cell + offset / granule;
         end = cell + (offset % granule + size + granule - 1) / granule;
     } else {
         if (stacks.holds(p) || image.holds(p) || runtime_holds(p)) return;

@@ -9,7 +9,7 @@ class KernelFault(Exception):
     """A kernel that broke the rules of CUDA.
 
     kind: race, out-of-bounds, uninitialised, divergent-barrier, deadlock, bad-mask, misaligned or bad-argument (and
-    assertion, where the kernel itself said stop); kernel: its name; lines: ("conv2d.cu:22", "conv2d.cu:31"), the
+    assertion, where the kernel itself said stop; out-of-memory, where the simulator has too little); kernel: its name; lines: ("conv2d.cu:22", "conv2d.cu:31"), the
     place of the fault first, then that of the other thread where there is one; thread, block: indices (x, y, z) of
     who did it, None where no thread ran yet.
     """

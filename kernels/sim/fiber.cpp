@@ -2,11 +2,8 @@
 // x86-64 (System V), and ucontext elsewhere, which costs ten times as much because it saves the signal mask.
 #include "runtime.h"
 
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <vector>
 
 #if !defined(__x86_64__)
 #include <ucontext.h>
@@ -29,7 +26,9 @@ struct Fiber {
 
 static Fiber host_fiber;
 Fiber* const host = &host_fiber;
-static std::vector<Fiber*> all, idle;
+static Fiber all[MOST];
+static Fiber* idle[MOST];
+static size_t made, idle_count;
 
 #if defined(__x86_64__)
 extern "C" void gpusim_switch(void** save, void* top);
@@ -84,37 +83,33 @@ void leave_fiber(Fiber* to) {
 }
 
 // One mapping holds all stacks, each above a page that stops it when it overflows; unused ones cost no memory.
+static size_t page() { return size_t(sysconf(_SC_PAGESIZE)); }
+bool reserve_fibers() {
+    const size_t size = MOST * (page() + STACK);
+    if (!stacks.begin) stacks.begin = map_pages(size);
+    stacks.size = stacks.begin ? size : 0;
+    return stacks.begin != nullptr;
+}
 static char* stack(size_t number) {
-    const size_t page = size_t(sysconf(_SC_PAGESIZE)), each = page + STACK;
-    if (!stacks.begin) {
-        void* memory = mmap(nullptr, MOST * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED) abort();
-        stacks = {static_cast<char*>(memory), MOST * each};
-    }
-    char* begin = stacks.begin + number * each;
-    mprotect(begin, page, PROT_NONE);
-    return begin + page;
+    char* begin = stacks.begin + number * (page() + STACK);
+    mprotect(begin, page(), PROT_NONE);
+    return begin + page();
 }
 
 Fiber* take_fiber(Body body) {
-    if (!idle.empty()) {
-        Fiber* fiber = idle.back();
-        idle.pop_back();
-        return fiber;
-    }
-    Fiber* fiber = new Fiber;
-    fiber->stack = stack(all.size());
+    if (idle_count) return idle[--idle_count];
+    Fiber* fiber = &all[made];
+    fiber->stack = stack(made);
     fiber->body = body;
-    prepare(fiber, int(all.size()));
-    all.push_back(fiber);
+    prepare(fiber, int(made++));
     return fiber;
 }
 
-void give_fiber(Fiber* fiber) { idle.push_back(fiber); }
+void give_fiber(Fiber* fiber) { idle[idle_count++] = fiber; }
 
 void reset_fibers() {
-    idle = all;
-    for (size_t i = 0; i < all.size(); i++) prepare(all[i], int(i));
+    for (size_t i = 0; i < made; i++) prepare(idle[i] = &all[i], int(i));
+    idle_count = made;
 }
 
 }  // namespace gpusim

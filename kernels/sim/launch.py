@@ -53,6 +53,7 @@ _one_launch = threading.Lock()  # the runtime has one set of threads; ctypes let
 _GRID = (2**31 - 1, 65535, 65535)
 _BLOCK = (1024, 1024, 64)
 _THREADS = 1024
+_SHUFFLED = 2**28  # blocks: a list of them has to be made
 
 
 class Function:
@@ -70,6 +71,10 @@ class Function:
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int = 0) -> None:
         kernel = self._kernel
         grid3, block3 = self._dimensions("grid", grid, _GRID), self._dimensions("block", block, _BLOCK)
+        if self._order == "random" and grid3[0] * grid3[1] * grid3[2] > _SHUFFLED:
+            raise KernelFault(
+                "bad-argument", kernel.name, f"grid {tuple(grid)}: random order is of at most 2**28 blocks"
+            )
         threads = block3[0] * block3[1] * block3[2]
         if threads > (kernel.most_threads or _THREADS):
             limit = f"__launch_bounds__({kernel.most_threads})" if kernel.most_threads else f"{_THREADS} threads"

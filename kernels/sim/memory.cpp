@@ -4,7 +4,6 @@
 // In a checked launch the arrays are copied into an arena, one array a slot; a slot is at least twice as large as
 // the largest array, so that an index that is off by a whole array still lands where nobody lives.
 #include <link.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -14,6 +13,13 @@
 #include "runtime.h"
 
 namespace gpusim {
+
+char* map_pages(size_t bytes, bool accessible) {
+    const int access = accessible ? PROT_READ | PROT_WRITE : PROT_NONE;
+    void* pages = mmap(nullptr, bytes, access, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return pages == MAP_FAILED ? nullptr : static_cast<char*>(pages);
+}
+void unmap_pages(void* pages, size_t bytes) { munmap(pages, bytes); }
 
 Range shared, image, stacks;
 char* dynamic_shared;
@@ -59,17 +65,21 @@ static std::vector<Region> regions;
 // Around the arena is address space where nothing lies, as far as an int may index floats.
 constexpr size_t AROUND = size_t(8) << 30;
 
-static void reserve(size_t size) {
-    if (size <= arena.size) return;
-    if (arena.begin) munmap(arena.begin - AROUND, arena.size + 2 * AROUND);
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    void* memory = mmap(nullptr, size + 2 * AROUND, PROT_NONE, flags, -1, 0);
-    if (memory == MAP_FAILED) abort();
-    arena = {static_cast<char*>(memory) + AROUND, size};
-    if (mprotect(arena.begin, size, PROT_READ | PROT_WRITE)) abort();
+static bool reserve(size_t size) {
+    if (size <= arena.size) return true;
+    if (arena.begin) unmap_pages(arena.begin - AROUND, arena.size + 2 * AROUND);
+    arena = {};
+    char* pages = map_pages(size + 2 * AROUND, false);
+    if (!pages) return false;
+    if (mprotect(pages + AROUND, size, PROT_READ | PROT_WRITE)) {
+        unmap_pages(pages, size + 2 * AROUND);
+        return false;
+    }
+    arena = {pages + AROUND, size};
+    return true;
 }
 
-void place_arrays(unsigned long long* values) {
+bool place_arrays(unsigned long long* values) {
     std::vector<Array> arrays(launch->arrays, launch->arrays + launch->array_count);
     std::sort(arrays.begin(), arrays.end(), [](const Array& a, const Array& b) { return a.host < b.host; });
     regions.clear();
@@ -90,7 +100,7 @@ void place_arrays(unsigned long long* values) {
         largest = std::max(largest, regions.back().copy.size);
     }
     for (slot = 64 << 10; slot < 2 * largest + 4096;) slot *= 2;
-    reserve(slot * (regions.size() + 1));
+    if (!reserve(slot * (regions.size() + 1))) return false;
     for (size_t i = 0; i < regions.size(); i++) {
         Region& region = regions[i];
         // Less than half a slot from its beginning, and as far from a 256-byte boundary as the array itself.
@@ -103,7 +113,7 @@ void place_arrays(unsigned long long* values) {
         const Region& region = regions[region_of[i]];
         values[arrays[i].argument] = reinterpret_cast<size_t>(region.copy.begin + (arrays[i].host - region.host));
     }
-    reserve_cells(cells);
+    return reserve_cells(cells);
 }
 
 void return_arrays() {

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <vector>
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -202,10 +201,10 @@ extern "C" void gpusim_collective(unsigned mask, Execute execute, void* operands
 
 extern "C" unsigned gpusim_lane() { return unsigned(number(current)) % 32; }
 
-static std::vector<unsigned long long> block_order;  // empty unless it is random
+static Pages<unsigned> block_order;  // if it is random
 uint3 block_index(unsigned long long ordinal) {
     const unsigned long long last = 1ull * gridDim.x * gridDim.y * gridDim.z - 1;
-    const unsigned long long b = launch->order == 2 ? block_order[ordinal] : launch->order ? last - ordinal : ordinal;
+    const unsigned long long b = launch->order == 2 ? block_order.items[ordinal] : launch->order ? last - ordinal : ordinal;
     return {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y), unsigned(b / gridDim.x / gridDim.y)};
 }
 
@@ -238,11 +237,16 @@ extern "C" __attribute__((visibility("default"))) int gpusim_launch(const Launch
     std::copy(launch->values, launch->values + launch->value_count, values);
     for (int i = 0; i < launch->value_count; i++) arguments[i] = &values[i];
     find_module();
-    if (launch->checked) check_launch(), place_arrays(values);
     const unsigned long long blocks = 1ull * gridDim.x * gridDim.y * gridDim.z;
-    block_order.resize(launch->order == 2 ? blocks : 0);
-    std::iota(block_order.begin(), block_order.end(), 0ull);
-    arrange(block_order.data(), int(block_order.size()));
+    if (!reserve_fibers() || (launch->order == 2 && !block_order.reserve(blocks)) ||
+        (launch->checked && !(check_launch(blocks) && place_arrays(values)))) {
+        describe("out-of-memory", "the launch needs more address space than there is; ulimit -v may set the limit");
+        return 1;
+    }
+    if (launch->order == 2) {
+        std::iota(block_order.items, block_order.items + blocks, 0u);
+        arrange(block_order.items, int(blocks));
+    }
     if (launch->reported) report_launch();
     on = host;
     for (unsigned long long i = 0; i < blocks && !fault->kind[0]; i++) {

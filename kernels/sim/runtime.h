@@ -41,9 +41,30 @@ struct Fault {
     Place place[2];
 };
 
+// memory.cpp: address space that is backed where it is touched. nullptr: there is not so much.
+char* map_pages(size_t bytes, bool accessible = true);
+void unmap_pages(void* pages, size_t bytes);
+template <class T> struct Pages {
+    T* items = nullptr;
+    size_t count = 0;
+    void clear() {
+        if (items) unmap_pages(items, count * sizeof(T));
+        items = nullptr, count = 0;
+    }
+    bool reserve(size_t wanted) {  // false: no memory. What was in it is lost if it grows
+        if (wanted <= count) return true;
+        clear();
+        if (wanted > (size_t(1) << 47) / sizeof(T)) return false;  // beyond any address
+        items = reinterpret_cast<T*>(map_pages(wanted * sizeof(T)));
+        if (items) count = wanted;
+        return items != nullptr;
+    }
+};
+
 // fiber.cpp: stacks that take turns on one OS thread.
 struct Fiber;
 using Body = void (*)();
+bool reserve_fibers();           // false: no memory
 Fiber* take_fiber(Body body);    // a new one that will run body(), which never returns, or one given back
 void give_fiber(Fiber* fiber);   // back to the idle ones; it goes on from its last switch when it is taken again
 void switch_fiber(Fiber* from, Fiber* to);
@@ -98,14 +119,14 @@ struct Region {        // one array, or several that overlap, copied to where no
 };
 void find_module();                      // shared, image
 void poison_shared();                    // before each block
-void place_arrays(unsigned long long* values);  // checked: copies the arrays in and points the arguments there
-void return_arrays();                    // copies them back
+bool place_arrays(unsigned long long* values);  // checked: copies the arrays in and points the arguments there
+void return_arrays();                           // copies them back
 bool runtime_holds(const void* p);          // the runtime's own variables: threadIdx, the arguments
 const Region* find_region(const void* p);  // nullptr: not near any array. `p` may lie outside of its region's array
 
 // check.cpp: who touched what, and in which order.
-void reserve_cells(size_t count);
-void check_launch();
+bool reserve_cells(size_t count);  // false, here and below: no memory
+bool check_launch(unsigned long long blocks);
 void check_block();
 void check_barrier();                                   // everything before it is over
 void check_unwritten();                                 // at the end of a block, and before any other fault but a race
