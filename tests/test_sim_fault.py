@@ -1,9 +1,11 @@
 """What a fault says, that it can be handed from process to process, and that a lack of memory is one."""
 
+import pickle
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 from sim_kernels import fault_of, kernel
 
 STARVED = f"""
@@ -27,6 +29,38 @@ launch(True, 64)
 def test_a_check_without_memory_is_a_fault():
     done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, check=False)
     assert done.stdout == "28 out-of-memory 28 496 2016 ", done.stderr
+
+
+@pytest.mark.parametrize("bug", ["y[64] = t;", "y[0] = t;", "", "assert(t < 3);"])
+def test_a_fault_survives_pickle(bug):
+    fault = fault_of(kernel(bug), "k", (np.zeros(64, np.float32),) if bug else (), 65)
+    fault.add_note("a note")
+    again = pickle.loads(pickle.dumps(fault))
+    assert (str(again), again.__notes__) == (str(fault), ["a note"])
+    fields = ("kind", "kernel", "lines", "thread", "block")
+    assert [getattr(again, field) for field in fields] == [getattr(fault, field) for field in fields]
+
+
+FORKED = f"""
+import os, threading, time, numpy, gpucnn_kernels.sim as sim
+y = numpy.zeros(1, numpy.float32)
+function = sim.RawModule(code={kernel("y[0] += 1;")!r}).get_function("k")
+long = threading.Thread(target=function, args=((3000000,), (1,), (y,)))
+function((1,), (1,), (y,))
+long.start()
+while y[0] < 100:
+    time.sleep(0.001)
+child = os.fork()
+function((1,), (1,), (y,))
+if not child:
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_that_is_forked_during_a_launch():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "7\n", done.stderr
 
 
 def test_grids_that_cannot_be_listed():

@@ -9,9 +9,9 @@ class KernelFault(Exception):
     """A kernel that broke the rules of CUDA.
 
     kind: race, out-of-bounds, uninitialised, divergent-barrier, deadlock, bad-mask, misaligned or bad-argument (and
-    assertion, where the kernel itself said stop; out-of-memory, where the simulator has too little); kernel: its name; lines: ("conv2d.cu:22", "conv2d.cu:31"), the
-    place of the fault first, then that of the other thread where there is one; thread, block: indices (x, y, z) of
-    who did it, None where no thread ran yet.
+    assertion, where the kernel itself said stop; out-of-memory, where the simulator has too little); kernel: its
+    name; lines: ("conv2d.cu:22", "conv2d.cu:31"), the place of the fault first, then that of the other thread where
+    there is one; thread, block: indices (x, y, z) of who did it, None where no thread ran yet.
     """
 
     hint = "gpucnn kernels check --sanitize judges every access of a kernel"
@@ -27,8 +27,14 @@ class KernelFault(Exception):
         other: str = "",
     ):
         self.kind, self.kernel, self.lines, self.thread, self.block = kind, kernel, lines, thread, block
-        where = f" at {lines[0]} by thread {index(thread)} of block {index(block)}" if thread and block else ""
-        super().__init__(f"{kernel}: {kind}{where}: {text}{other}")
+        self.text = text + other
+        super().__init__(kind, kernel, text, lines, thread, block, other)  # what pickle calls it with
+
+    def __str__(self) -> str:
+        where = ""
+        if self.thread and self.block and self.lines:
+            where = f" at {self.lines[0]} by thread {index(self.thread)} of block {index(self.block)}"
+        return f"{self.kernel}: {self.kind}{where}: {self.text}"
 
 
 def index(of: Sequence[int]) -> str:

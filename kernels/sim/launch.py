@@ -1,6 +1,7 @@
 """A kernel of a library, ready to be called: checks the launch as a GPU's driver does, runs it, raises what it did."""
 
 import ctypes
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,10 @@ class _Fault(ctypes.Structure):  # gpusim::Fault
 
 
 _one_launch = threading.Lock()  # the runtime has one set of threads; ctypes lets go of Python's lock meanwhile
+if hasattr(os, "register_at_fork"):  # a child would find it taken for good, and the threads as the launch left them
+    os.register_at_fork(
+        before=_one_launch.acquire, after_in_parent=_one_launch.release, after_in_child=_one_launch.release
+    )
 
 _GRID = (2**31 - 1, 65535, 65535)
 _BLOCK = (1024, 1024, 64)
