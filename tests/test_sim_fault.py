@@ -1,6 +1,7 @@
 """What a fault says, that it can be handed from process to process, and that a lack of memory is one."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -61,6 +62,27 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_a_child_that_is_forked_during_a_launch():
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "7\n", done.stderr
+
+
+def test_a_fault_names_the_parameter():
+    text = "template <class T> struct Two { T x; };\n" + kernel(
+        "rows[t] = x[n];", "const float* __restrict__ x, int n, int, float rows[]"
+    )
+    x, rows = np.zeros(3, np.float32), np.zeros(4, np.float32)
+    assert "of argument x, which" in str(fault_of(text, "k", (x, np.int32(3), np.int32(0), rows)))
+    assert "of argument rows, which" in str(fault_of(text, "k", (x, np.int32(2), np.int32(0), rows)))
+    assert "argument 2 (int)" in str(fault_of(text, "k", (x, np.int32(2), None, rows)))
+    assert "argument n (int)" in str(fault_of(text, "k", (x, None, None, rows)))
+
+
+def test_lines_without_binutils(tmp_path, monkeypatch):
+    (tmp_path / "g++").symlink_to(shutil.which("g++"))
+    args = (np.zeros(3, np.float32),)
+    assert "binutils" not in str(fault_of(kernel("y[t] = t;"), "k", args))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fault = fault_of(kernel("y[t] = t;"), "k", args)
+    assert fault.lines == ("?",)
+    assert str(fault).endswith("(install binutils to have lines named)")
 
 
 def test_grids_that_cannot_be_listed():

@@ -156,7 +156,7 @@ def test_arguments_that_a_driver_would_misread(name, value, says, check):
     fault = fault_of(kernel("", PARAMETERS), "k", args, check=check)
     assert fault.kind == "bad-argument"
     assert says in str(fault)
-    assert f"argument {list(GOOD).index(name)}" in str(fault)
+    assert f": argument {name} (" in str(fault)
 
 
 def test_arguments_that_are_right():

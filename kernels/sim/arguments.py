@@ -39,7 +39,7 @@ def pack(kernel: Kernel, args: Sequence[Any]) -> ctypes.Array:
 
 def _value(kernel: Kernel, i: int, parameter: str, arg: Any) -> Any:
     def refuse(text: str) -> KernelFault:
-        return KernelFault("bad-argument", kernel.name, f"argument {i} ({parameter}): {text}")
+        return KernelFault("bad-argument", kernel.name, f"argument {kernel.names[i]} ({parameter}): {text}")
 
     if parameter.endswith("*"):
         return _pointer(parameter[:-1], arg, refuse)

@@ -57,6 +57,8 @@ _KERNELS = re.compile(
     (?:__launch_bounds__\s*\((?P<bounds>[^;{}]*?)\)\s*)?(?:void\s+)?(?P<name>\w+)\s*\(""",
     re.VERBOSE,
 )
+_PARAMETERS = re.compile(r"[^;{}()]*")
+_NAME = re.compile(r".*[\s*](\w+)\s*(?:\[[^\]]*\]\s*)*", re.DOTALL)
 _DYNAMIC = re.compile(r"extern\s+__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;")
 
 
@@ -71,10 +73,12 @@ class _Row(ctypes.Structure):  # gpusim::Kernel
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of a library: its parameters' types as C spells them, its address, and its __launch_bounds__ or 0."""
+    """One kernel of a library: its parameters' types as C spells them, their names (or numbers, where they have
+    none), its address, and its __launch_bounds__ or 0."""
 
     name: str
     parameters: tuple[str, ...]
+    names: tuple[str, ...]
     call: int
     most_threads: int
 
@@ -113,7 +117,7 @@ def _load(text: str, options: tuple[str, ...], checked: bool) -> Library:
     flags = [*_COMMON, *_KERNEL, *(_CHECKED if checked else ["-O2", "-shared"])]
     if compiler.gnu:
         flags += [*_GNU, *(_CHECKED_GNU if checked else [])]
-    name = digest(text, *flags, *defines, compiler.version, _sources("*.h")) + ".so"
+    name = digest(text, *flags, *defines, compiler.version, _sources("*.h", "build.py")) + ".so"
     path = build(
         compiler,
         name,
@@ -124,9 +128,12 @@ def _load(text: str, options: tuple[str, ...], checked: bool) -> Library:
     module = ctypes.CDLL(str(path))
     table = ctypes.cast(module.gpusim_kernels, ctypes.POINTER(_Row))
     rows = itertools.takewhile(lambda row: row.name, (table[i] for i in itertools.count()))
+    names = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(module, "gpusim_names"))).decode().split(";")
     kernels = {
-        row.name.decode(): Kernel(row.name.decode(), _parameters(row.parameters), row.call, row.most_threads)
-        for row in rows
+        row.name.decode(): Kernel(
+            row.name.decode(), _parameters(row.parameters), tuple(of_row.split()), row.call, row.most_threads
+        )
+        for row, of_row in zip(rows, names, strict=True)
     }
     dynamic = ctypes.cast(module.gpusim_find_dynamic, ctypes.c_void_p).value or 0
     return Library(path, kernels, dynamic, ctypes.c_ulong.in_dll(module, "gpusim_dynamic_room").value, checked)
@@ -155,10 +162,12 @@ def _defines(options: Sequence[str]) -> list[str]:
 
 def _complete(text: str) -> str:
     """The preprocessed text with the table of its kernels and the room for its dynamic shared memory."""
-    bounds = {match["name"]: match["bounds"] or "0" for match in _KERNELS.finditer(text) if not match["template"]}
+    kernels = {match["name"]: match for match in _KERNELS.finditer(text) if not match["template"]}
+    names = ";".join(_names(text, match.end()) for match in kernels.values())
     dynamic = dict.fromkeys(_DYNAMIC.findall(text))
     room = DYNAMIC_ROOM if dynamic else 16
-    rows = "".join(f"GPUSIM_KERNEL({name}, {most.partition(',')[0]})" for name, most in bounds.items())
+    most = {name: (match["bounds"] or "0").partition(",")[0] for name, match in kernels.items()}
+    rows = "".join(f"GPUSIM_KERNEL({name}, {threads})" for name, threads in most.items())
     labels = "".join(f".globl {name}\\n.hidden {name}\\n{name}:\\n" for name in ("gpusim_dynamic", *dynamic))
     return f"""{text}
 # 1 "gpusim_foot"
@@ -168,5 +177,14 @@ extern constinit thread_local char gpusim_dynamic[];
 extern "C" void* gpusim_find_dynamic() {{ return gpusim_dynamic; }}
 extern "C" {{ extern const unsigned long gpusim_dynamic_room = {room}; }}
 extern "C" {{ extern const gpusim::Kernel gpusim_kernels[] = {{ {rows} {{}} }}; }}
+extern "C" {{ extern const char gpusim_names[] = "{names}"; }}
 #pragma GCC visibility pop
 """
+
+
+def _names(text: str, start: int) -> str:
+    """The names of the parameters whose list begins at `start`, with blanks between them."""
+    match = _PARAMETERS.match(text, start)
+    parts = match[0].split(",") if match and match[0].strip() else []
+    found = [_NAME.fullmatch(part.strip()) for part in parts]
+    return " ".join(name[1] if name else str(i) for i, name in enumerate(found))

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from .arguments import pack
 from .build import DYNAMIC_ROOM, Kernel, Library, runtime
 from .fault import KernelFault, index
-from .lines import name_shared, source_lines
+from .lines import HINT, find_tool, name_shared, source_lines
 from .mode import ORDERS
 from .report import AccessReport
 
@@ -122,8 +123,14 @@ class Function:
         other = ""
         if len(places) == 2:
             other = f"; the other is thread {index(places[1].thread)} of block {index(places[1].block)} at {lines[1]}"
-        text = name_shared(self._library.path, fault.text.decode())
+        if "?" in lines and not find_tool("addr2line"):
+            other += f" ({HINT})"
+        text = re.sub(r"\bargument (\d+)", self._named, fault.text.decode())
+        text = name_shared(self._library.path, text)
         return KernelFault(fault.kind.decode(), self._kernel.name, text, lines, thread, block, other)
+
+    def _named(self, argument: re.Match) -> str:
+        return f"argument {self._kernel.names[int(argument[1])]}"
 
     def _line(self, place: _Place) -> str:
         if place.file:

@@ -9,13 +9,21 @@ from pathlib import Path
 HEADERS = {file.name for file in Path(__file__).parent.glob("*.h")}
 
 
+HINT = "install binutils to have lines named"
+
+
+def find_tool(name: str) -> str | None:
+    """The path of binutils' addr2line or nm, or of LLVM's."""
+    return shutil.which(name) or shutil.which(f"llvm-{name}")
+
+
 def source_lines(module: Path, return_addresses: Iterable[int]) -> dict[int, str]:
     """ "conv2d.cu:22" for each address, relative to the module, that a call returns to; "?" where nobody can tell.
 
     An access inside a function of the simulator's headers (__ldg) belongs to the line that calls it.
     """
     wanted = sorted(set(return_addresses))
-    tool = shutil.which("addr2line") or shutil.which("llvm-addr2line")
+    tool = find_tool("addr2line")
     if not tool or not wanted:
         return dict.fromkeys(wanted, "?")
     # one less than the address: the call itself, not what follows it
@@ -36,7 +44,7 @@ def source_lines(module: Path, return_addresses: Iterable[int]) -> dict[int, str
 def name_shared(module: Path, text: str) -> str:
     """A message with "byte 292 of static shared memory" as "byte 36 of shared memory tile"."""
     found = re.search(r"byte (\d+) of static shared memory", text)
-    tool = shutil.which("nm") or shutil.which("llvm-nm")
+    tool = find_tool("nm")
     if not found or not tool:
         return text
     offset = int(found[1])

@@ -4,6 +4,7 @@ So it runs with the types that Numba infers (a float64 that slipped in is there,
 the Python source.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ class NumbaModule:
         self._types = [kind.strip() for kind in signature.partition("(")[2].rstrip(") ").split(",")]
         module = PtxModule(offline.numba_to_ptx(function, signature), check, order, seed, report)
         self._function = module.get_function(self._name)
+        names = zip(inspect.signature(function).parameters, self._types, strict=True)
+        self._function.labels = [name for name, kind in names for _ in range(7 if kind.endswith("[::1]") else 1)]
 
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int = 0) -> None:
         """KernelFault; of kind bad-argument for an argument that is not of its type."""

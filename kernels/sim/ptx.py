@@ -5,6 +5,7 @@ The text is translated to C++, one statement an instruction (ptx_parse.py, ptx_e
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -44,11 +45,15 @@ class PtxModule:
 
 
 class PtxFunction:
-    """One kernel, translated and compiled at its first launch, when it is known which parameters are pointers."""
+    """One kernel, translated and compiled at its first launch, when it is known which parameters are pointers.
+
+    `labels` are what a fault calls the parameters: their numbers, because PTX keeps no names.
+    """
 
     def __init__(self, module: Module, name: str, parameters: list[Variable], mode: Mode):
         self._module, self._name, self._parameters, self._mode = module, name, parameters, mode
         self._built: dict[frozenset[int], tuple[Function, list[int]]] = {}
+        self.labels = [str(i) for i in range(len(parameters))]
         self.max_dynamic_shared_size_bytes = 48 * 1024
 
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int = 0) -> None:
@@ -68,7 +73,9 @@ class PtxFunction:
         mode = self._mode
         text, read = translate(self._module, self._name, pointers)
         library = load(text, (f"-I{HERE}",), mode.check or mode.report is not None)
-        return Function(library, library.kernels[self._name], mode.order, mode.seed, mode.report), read
+        labels = [*self.labels, "shared_mem"]
+        kernel = replace(library.kernels[self._name], names=tuple(labels[i] for i in read))
+        return Function(library, kernel, mode.order, mode.seed, mode.report), read
 
     def _value(self, i: int, arg: Any) -> Any:
         """The argument as the C++ of its parameter wants it."""
