@@ -55,6 +55,8 @@ def test_options_lines_and_templates():
     assert fault_of(text, "k", (y,), 5, options=("-DK=3",)).lines == ("mine.cu:71",)
     with pytest.raises(ValueError, match="-maxrregcount=8"):
         RawModule(code=text, options=("-maxrregcount=8",)).get_function("k")
+    with pytest.raises(TypeError, match="tuple of strings, got '-DK=3'"):
+        RawModule(code=text, options="-DK=3")
     with pytest.raises(ValueError, match="no kernel 'other'; there are k"):
         RawModule(code=text, options=("-DK=3",)).get_function("other")
 
@@ -123,61 +125,11 @@ def test_a_view_ends_where_it_ends():
     assert fault_of(text, "k", (np.zeros(0, np.float32),), 1).kind == "out-of-bounds"
 
 
-PARAMETERS = "const float* x, float* y, const unsigned char* code, int n, float p, unsigned seed"
-GOOD = {
-    "x": np.zeros(4, np.float32), "y": np.zeros(4, np.float32), "code": np.zeros(4, np.uint8), "n": np.int32(1),
-    "p": np.float32(1), "seed": np.uint32(1),
-}  # fmt: skip
-READ_ONLY = np.zeros(4, np.float32)
-READ_ONLY.flags.writeable = False
-
-
-@each_check
-@pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [
-        ("p", 0.5, "Python float"),
-        ("n", 1, "Python int"),
-        ("n", np.int64(1), "numpy.int64 is not numpy.int32"),
-        ("p", np.float64(1), "numpy.float64 is not numpy.float32"),
-        ("seed", np.int32(1), "numpy.int32 is not numpy.uint32"),
-        ("n", None, "NoneType"),
-        ("x", np.zeros(4), "float64"),
-        ("code", np.zeros(4, np.int32), "int32"),
-        ("x", np.zeros((4, 4), np.float32).T[1:], "C-contiguous"),
-        ("x", np.zeros(8, np.float32)[::2], "C-contiguous"),
-        ("y", READ_ONLY, "read-only"),
-        ("x", [1.0], "list"),
-        ("x", np.frombuffer(bytes(17), np.uint8)[1:].view(np.float32), "multiple of 4"),
-    ],
-)
-def test_arguments_that_a_driver_would_misread(name, value, says, check):
-    args = tuple((GOOD | {name: value}).values())
-    fault = fault_of(kernel("", PARAMETERS), "k", args, check=check)
-    assert fault.kind == "bad-argument"
-    assert says in str(fault)
-    assert f": argument {name} (" in str(fault)
-
-
-def test_arguments_that_are_right():
-    run(kernel("", PARAMETERS), "k", tuple(GOOD.values()))
-    run(kernel("", PARAMETERS), "k", tuple((GOOD | {"x": None, "y": None, "code": None}).values()))
-    run(kernel("", PARAMETERS), "k", tuple((GOOD | {"x": READ_ONLY}).values()))
-    assert "5 arguments for the 6 parameters" in str(fault_of(kernel("", PARAMETERS), "k", tuple(GOOD.values())[:5]))
-
-
-@pytest.mark.parametrize(
-    "dimensions",
-    [
-        {"block": 1025}, {"block": (32, 33)}, {"block": (1, 1, 65)}, {"block": 0}, {"grid": 0}, {"grid": (1, 0)},
-        {"grid": (1, 65536)}, {"grid": (1, 1, 65536)}, {"grid": (1, 1, 1, 1)}, {"block": ()},
-        {"shared_mem": 48 * 1024 + 1}, {"shared_mem": -1},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_launches_that_no_gpu_accepts(dimensions):
-    fault = fault_of(kernel(""), "k", (np.zeros(1, np.float32),), **({"block": 1} | dimensions))
-    assert fault.kind == "bad-argument"
+def test_constants_without_values_are_zero():
+    text = "__constant__ float c[3];\n__constant__ int two[2] = {1, 2};\n" + kernel("y[t] = c[t] + two[t % 2];")
+    y = np.ones(3, np.float32)
+    run(text, "k", (y,), 3)
+    np.testing.assert_array_equal(y, [1, 2, 1])
 
 
 def test_launch_bounds_are_a_limit_too():

@@ -25,6 +25,8 @@ _PYTHON = {np.bool_: bool, np.float64: float, np.int64: int}  # as wide in CuPy'
 
 def pack(kernel: Kernel, args: Sequence[Any]) -> ctypes.Array:
     """The arguments, 8 bytes each. KernelFault where an argument is not what the parameter says."""
+    if not isinstance(args, (tuple, list)):
+        raise KernelFault("bad-argument", kernel.name, f"the arguments are a tuple, got {_name(args)}")
     if len(args) != len(kernel.parameters):
         raise KernelFault(
             "bad-argument", kernel.name, f"{len(args)} arguments for the {len(kernel.parameters)} parameters ("
@@ -43,6 +45,8 @@ def _value(kernel: Kernel, i: int, parameter: str, arg: Any) -> Any:
 
     if parameter.endswith("*"):
         return _pointer(parameter[:-1], arg, refuse)
+    if parameter not in _DTYPES:
+        raise refuse("a vector is not passed by value here; pass its numbers one by one, or a pointer to it")
     dtype = np.dtype(_DTYPES[parameter])
     if type(arg) is _PYTHON.get(dtype.type):
         arg = np.asarray(arg, dtype)[()]
@@ -60,10 +64,12 @@ def _pointer(target: str, arg: Any, refuse: Any) -> ctypes.c_void_p:
     element = base.rstrip("234") if base in _VECTORS else base
     if not isinstance(arg, np.ndarray):
         raise refuse(f"{_name(arg)} is neither a NumPy array nor None")
+    if "*" in base:
+        raise refuse("a pointer to pointers takes None alone: no array holds addresses that a kernel may follow")
     if base != "void":
         dtype = np.dtype(_DTYPES["unsigned" if element == "uint" else element])
         if arg.dtype != dtype:
-            raise refuse(f"an array of {arg.dtype.name}, not of {dtype.name}")
+            raise refuse(f"an array of {arg.dtype.name}, not of {dtype.name}{_order(arg, dtype)}")
     if not arg.flags.c_contiguous:
         raise refuse(f"an array of shape {arg.shape} that is not C-contiguous; pass a copy")
     if not (arg.flags.writeable or target.startswith("const ")):
@@ -72,6 +78,11 @@ def _pointer(target: str, arg: Any, refuse: Any) -> ctypes.c_void_p:
     if arg.ctypes.data % width:
         raise refuse(f"an array at an address that is not a multiple of {width}")
     return ctypes.c_void_p(arg.ctypes.data)
+
+
+def _order(array: np.ndarray, dtype: np.dtype) -> str:
+    same = array.dtype == dtype.newbyteorder()
+    return f": its bytes are in the other order; pass array.astype(numpy.{dtype.name})" if same else ""
 
 
 def _name(arg: Any) -> str:

@@ -59,6 +59,7 @@ _KERNELS = re.compile(
 )
 _PARAMETERS = re.compile(r"[^;{}()]*")
 _NAME = re.compile(r".*[\s*](\w+)\s*(?:\[[^\]]*\]\s*)*", re.DOTALL)
+_CONSTANT = re.compile(r"(\b__constant__\s[^;={}()]*);")  # without values: on a GPU zeros, which the host may replace
 _DYNAMIC = re.compile(r"extern\s+__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;")
 
 
@@ -169,6 +170,7 @@ def _complete(text: str) -> str:
     most = {name: (match["bounds"] or "0").partition(",")[0] for name, match in kernels.items()}
     rows = "".join(f"GPUSIM_KERNEL({name}, {threads})" for name, threads in most.items())
     labels = "".join(f".globl {name}\\n.hidden {name}\\n{name}:\\n" for name in ("gpusim_dynamic", *dynamic))
+    text = _CONSTANT.sub(r"\1 = {};", text)
     return f"""{text}
 # 1 "gpusim_foot"
 asm(".section .tbss.gpusim_dynamic,\\"awT\\",@nobits\\n.balign 128\\n{labels}.zero {room}\\n.previous\\n");

@@ -37,6 +37,9 @@ template <class T> struct Spell<const T> {
 template <class T> struct Spell<T*> {
     static constexpr void to(Text& text) { Spell<T>::to(text), text.add("*"); }
 };
+template <class T> struct Spell<T* const> {
+    static constexpr void to(Text& text) { Spell<T*>::to(text), text.add(" const"); }
+};
 
 template <int... I> struct Indices {};
 template <int n, int... I> struct CountTo : CountTo<n - 1, n - 1, I...> {};

@@ -85,6 +85,8 @@ class Function:
         if threads > (kernel.most_threads or _THREADS):
             limit = f"__launch_bounds__({kernel.most_threads})" if kernel.most_threads else f"{_THREADS} threads"
             raise KernelFault("bad-argument", kernel.name, f"a block of {tuple(block)} is beyond {limit}")
+        if not isinstance(shared_mem, (int, np.integer)):
+            raise KernelFault("bad-argument", kernel.name, f"shared_mem {shared_mem!r} is no number of bytes")
         most = min(self.max_dynamic_shared_size_bytes, DYNAMIC_ROOM)
         if not 0 <= shared_mem <= most:
             text = f"{shared_mem} bytes of shared memory, of at most {most}: max_dynamic_shared_size_bytes raises it"
@@ -111,6 +113,8 @@ class Function:
             raise self._fault(fault)
 
     def _dimensions(self, what: str, given: Sequence[int], most: tuple[int, int, int]) -> tuple[int, ...]:
+        if not isinstance(given, (tuple, list)) or not all(isinstance(size, (int, np.integer)) for size in given):
+            raise KernelFault("bad-argument", self._kernel.name, f"{what} {given!r} is no tuple of 1 to 3 ints")
         padded = (*given, 1, 1, 1)[:3]
         if not 1 <= len(given) <= 3 or not all(1 <= size <= limit for size, limit in zip(padded, most, strict=True)):
             raise KernelFault("bad-argument", self._kernel.name, f"{what} {tuple(given)}, of 1 to {most}")

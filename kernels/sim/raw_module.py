@@ -13,7 +13,7 @@ class RawModule:
 
     check: judge every access, and raise KernelFault for what is wrong; order: "forward", "reverse" or "random" (from
     `seed`), the schedule of threads and blocks; report: an AccessReport that is to count every access, which a
-    checked run does on the way. Nothing is compiled before the first get_function.
+    checked run does on the way. Nothing is compiled before the first get_function. TypeError for options in one string.
     """
 
     def __init__(
@@ -25,6 +25,8 @@ class RawModule:
         seed: int = 0,
         report: Any = None,
     ):
+        if isinstance(options, str):
+            raise TypeError(f"options are a tuple of strings, got {options!r}")
         self._code, self._options = code, tuple(options)
         self._mode = Mode(check, order, seed, report=report)
 
