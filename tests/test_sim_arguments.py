@@ -77,7 +77,6 @@ def test_parameters_that_only_a_gpu_takes():
     text = kernel("", "const float** rows, float* const* columns, float4 v")
     array = np.zeros(4, np.float32)
     assert "rows (const float**): a pointer to pointers" in str(fault_of(text, "k", (array, None, array)))
-    assert "columns (const float**): a pointer to pointers" in str(fault_of(text, "k", (None, array, array))).replace(
-        "float* const*", "const float**"
-    )
+    fault = fault_of(text, "k", (None, array, array))
+    assert "columns (float* const*): a pointer to pointers" in str(fault)
     assert "v (float4): a vector is not passed by value" in str(fault_of(text, "k", (None, None, array)))
