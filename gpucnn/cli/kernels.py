@@ -112,7 +112,7 @@ def check(
 @click.option("--impl", default="raw", show_default=True, help="raw or numba.")
 @json_option
 def report(what: str | None, op: str | None, impl: str, as_json: bool) -> None:
-    """Count what each source line asks of the memory, on the simulator, for the largest shape of the table.
+    """Count what each source line asks of the memory, on the simulator, for a large shape of the table.
 
     A warp that loads 32 neighbouring floats touches 4 sectors of 32 bytes; 32 sectors mean that every thread is alone
     in its own. Shared memory takes 1 round where no two threads want different words of one bank.
@@ -120,7 +120,8 @@ def report(what: str | None, op: str | None, impl: str, as_json: bool) -> None:
     output = Output(as_json)
     results = []
     for kernel in chosen(what, op, impl, Device("sim"), output):
-        case = max(kernel.table(), key=lambda case: sum(np.size(argument) for argument in case.arguments))
+        shapes = [case for case in kernel.table() if not case.long]
+        case = max(shapes, key=lambda case: sum(np.size(argument) for argument in case.arguments))
         try:
             [accesses] = isolated(count_accesses, kernel, case)
         except Died as end:

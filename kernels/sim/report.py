@@ -63,9 +63,9 @@ class AccessReport:
         return sorted(lines, key=lambda line: (kernels.index(line.kernel), _place(line.line), line.space, line.kind))
 
     def __str__(self) -> str:
-        head = f"{'kernel':32} {'line':20} {'access':14} {'requests':>9} {'sectors':>8} {'conflict':>9}"
+        head = f"{'kernel':32} {'line':28} {'access':14} {'requests':>9} {'sectors':>8} {'conflict':>9}"
         rows = (
-            f"{line.kernel:32} {line.line:20} {f'{line.space} {line.kind}':14} {line.requests:9} "
+            f"{line.kernel:32} {line.line:28} {f'{line.space} {line.kind}':14} {line.requests:9} "
             + (f"{line.sectors:8.1f} {'':9}" if line.space == "global" else f"{'':8} {line.conflict:9.1f}")
             for line in self.lines
         )
