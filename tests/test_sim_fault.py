@@ -7,7 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from sim_kernels import fault_of, kernel
+from gpucnn_kernels.sim import AccessReport, RawModule
+from sim_kernels import each_order, fault_of, kernel, run
 
 STARVED = f"""
 import resource, numpy, gpucnn_kernels.sim as sim
@@ -73,6 +74,34 @@ def test_a_fault_names_the_parameter():
     assert "of argument rows, which" in str(fault_of(text, "k", (x, np.int32(2), np.int32(0), rows)))
     assert "argument 2 (int)" in str(fault_of(text, "k", (x, np.int32(2), None, rows)))
     assert "argument n (int)" in str(fault_of(text, "k", (x, None, None, rows)))
+
+
+TALLY = """
+__device__ int tally[4];
+__device__ const float table[2] = {1, 2};
+extern "C" __global__ void plain(float* y) { if (threadIdx.x == 0) tally[2] += 1; }
+extern "C" __global__ void atomic(float* y) { if (threadIdx.x == 0) atomicAdd(&tally[2], 1); }
+extern "C" __global__ void apart(float* y) {
+    if (threadIdx.x == 0) tally[blockIdx.x] = 4;
+    __syncthreads();
+    if (threadIdx.x < 4) y[blockIdx.x * 4 + threadIdx.x] = tally[blockIdx.x] + table[1];
+}
+extern "C" __global__ void bytes(float* y) { reinterpret_cast<char*>(tally)[threadIdx.x] = 1; }
+"""
+
+
+@each_order
+def test_variables_of_the_module_are_shared_by_all_blocks(order):
+    y = np.zeros(16, np.float32)
+    fault = fault_of(TALLY, "plain", (y,), 8, 3, order=order)
+    assert (fault.kind, fault.lines) == ("race", ("kernel.cu:4",) * 2)
+    assert "4 bytes at byte 8 of __device__ tally" in str(fault)
+    for name in ("atomic", "apart", "bytes"):
+        run(TALLY, name, (y,), 8, 4 if name != "bytes" else 1, order=order)
+    np.testing.assert_array_equal(y, 6)
+    report = AccessReport()
+    RawModule(code=TALLY, report=report).get_function("apart")((4,), (8,), (y,))
+    assert [line.space for line in report.lines if line.line == "kernel.cu:7"] == ["global"]
 
 
 def test_lines_without_binutils(tmp_path, monkeypatch):

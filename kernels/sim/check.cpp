@@ -1,6 +1,6 @@
 // Check mode: judges every access of every thread, by happens-before and not by the order that the schedule chose.
 //
-// Every granule of an array (up to 4 bytes) and of shared memory has a cell: its last writer and two who read it,
+// Every granule of an array (up to 4 bytes), of shared memory and of __device__ variables has a cell: its last writer and two who read it,
 // each with thread, epoch and place. An epoch ends at every barrier of a block and at its end; two accesses
 // of one block are ordered if their epochs differ, if they are one thread's, or if a chain of __syncwarp lies
 // between them (vector clocks, Lamport 1978 and Mattern 1988, of 32 lanes). Accesses of two blocks are never ordered.
@@ -23,7 +23,7 @@ struct Cell {
     Access writer, reader[2];  // an atomic access is a writer; one that others followed is kept among the readers
 };
 
-static Pages<Cell> array_cells, shared_cells;
+static Pages<Cell> array_cells, shared_cells, data_cells;
 
 // Epochs count on from launch to launch, so that what is left in a cell tells by itself that it is out of date.
 static unsigned epoch = 0, launch_epoch, block_epoch;
@@ -56,8 +56,9 @@ static bool whole_words(size_t offset, size_t size) {
 }
 
 bool check_launch(unsigned long long blocks) {
-    if (epoch > 1u << 30) array_cells.clear(), shared_cells.clear(), epoch = 0;
-    if (!shared_cells.reserve(shared.size + 64) || !block_epochs.reserve(blocks)) return false;
+    if (epoch > 1u << 30) array_cells.clear(), shared_cells.clear(), data_cells.clear(), epoch = 0;
+    if (!shared_cells.reserve(shared.size + 64) || !data_cells.reserve(data.size + 64)) return false;
+    if (!block_epochs.reserve(blocks)) return false;
     spread.assign(shared.size / 4 + 1, false);
     any_spread = false;
     launch_epoch = epoch + 1;
@@ -163,6 +164,8 @@ static Spot spot(const void* p, size_t size, const Region* region) {
                  address - dynamic_shared, launch->dynamic_bytes);
     } else if (shared.holds(p)) {
         snprintf(spot.text, sizeof spot.text, "%zu bytes at byte %td of static shared memory", size, address - shared.begin);
+    } else if (data.holds(p)) {
+        snprintf(spot.text, sizeof spot.text, "%zu bytes at byte %td of module data", size, address - image.begin);
     } else {
         snprintf(spot.text, sizeof spot.text, "%zu bytes at address %p, where no argument lies", size, p);
     }
@@ -189,6 +192,9 @@ void check_access(const void* p, size_t size, size_t alignment, Kind kind, const
         inside = offset < region->copy.size && offset + size <= region->copy.size;
         cell = array_cells.items + region->first_cell + offset / granule;
         end = cell + (offset % granule + size + granule - 1) / granule;
+    } else if (data.holds(p)) {
+        inside = true;
+        cell = data_cells.items + (address - data.begin), end = cell + size;
     } else {
         if (stacks.holds(p) || image.holds(p) || runtime_holds(p)) return;
         inside = false;
@@ -205,7 +211,8 @@ void check_access(const void* p, size_t size, size_t alignment, Kind kind, const
     const unsigned self = unsigned(number(current)), since = in_shared ? block_epoch : launch_epoch;
     const Access now = {epoch, instruction, self, kind == ATOMIC, sequence[self]};
     if (launch->reported && kind != ANNOUNCE)
-        report_access(instruction, epoch, kind, in_shared, size_t(address - (in_shared ? shared.begin : region->copy.begin)), size);
+        report_access(instruction, epoch, kind, in_shared,
+                      size_t(address - (in_shared ? shared.begin : region ? region->copy.begin : data.begin)), size);
     for (; cell < end; cell += step) {
         const bool written = cell->writer.epoch >= since;
         if (in_shared && !written && (kind == READ || kind == ATOMIC) && unwritten.thread < 0) {

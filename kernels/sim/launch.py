@@ -13,7 +13,7 @@ import numpy as np
 from .arguments import pack
 from .build import DYNAMIC_ROOM, Kernel, Library, runtime
 from .fault import KernelFault, index
-from .lines import HINT, find_tool, name_shared, source_lines
+from .lines import HINT, find_tool, name_variables, source_lines
 from .mode import ORDERS
 from .report import AccessReport
 
@@ -130,7 +130,7 @@ class Function:
         if "?" in lines and not find_tool("addr2line"):
             other += f" ({HINT})"
         text = re.sub(r"\bargument (\d+)", self._named, fault.text.decode())
-        text = name_shared(self._library.path, text)
+        text = name_variables(self._library.path, text)
         return KernelFault(fault.kind.decode(), self._kernel.name, text, lines, thread, block, other)
 
     def _named(self, argument: re.Match) -> str:

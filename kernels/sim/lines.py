@@ -41,17 +41,18 @@ def source_lines(module: Path, return_addresses: Iterable[int]) -> dict[int, str
     return {address: lines.get(address, "?") for address in wanted}
 
 
-def name_shared(module: Path, text: str) -> str:
-    """A message with "byte 292 of static shared memory" as "byte 36 of shared memory tile"."""
-    found = re.search(r"byte (\d+) of static shared memory", text)
+def name_variables(module: Path, text: str) -> str:
+    """A message with "byte 292 of static shared memory" as "byte 36 of shared memory tile", and the like for data."""
+    found = re.search(r"byte (\d+) of (static shared memory|module data)", text)
     tool = find_tool("nm")
     if not found or not tool:
         return text
     offset = int(found[1])
+    wanted, space = ("OBJECT", "__device__") if found[2] == "module data" else ("TLS", "shared memory")
     command = [tool, "--demangle", "--format=sysv", "--defined-only", str(module)]
     for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
         name, value, _, kind, size, *_ = [*map(str.strip, line.split("|")), "", "", "", ""]
-        if kind == "TLS" and size and 0 <= offset - int(value, 16) < int(size, 16):
-            array = f"byte {offset - int(value, 16)} of shared memory {name.rpartition('::')[2]}"
+        if kind == wanted and size and 0 <= offset - int(value, 16) < int(size, 16):
+            array = f"byte {offset - int(value, 16)} of {space} {name.rpartition('::')[2]}"
             return text[: found.start()] + array + text[found.end() :]
     return text

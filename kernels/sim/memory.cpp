@@ -21,21 +21,25 @@ char* map_pages(size_t bytes, bool accessible) {
 }
 void unmap_pages(void* pages, size_t bytes) { munmap(pages, bytes); }
 
-Range shared, image, stacks;
+Range shared, image, stacks, data;
 char* dynamic_shared;
 
 struct Module {
     const void* address;  // anywhere in it
-    Range image, thread_local_block;
+    Range image, data, thread_local_block;
 };
 static int look_at(dl_phdr_info* info, size_t, void* data) {
     Module& module = *static_cast<Module*>(data);
     char* const base = reinterpret_cast<char*>(info->dlpi_addr);
-    module.image = {base, 0}, module.thread_local_block = {};
+    module.image = {base, 0}, module.data = module.thread_local_block = {};
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr)& part = info->dlpi_phdr[i];
         if (part.p_type == PT_TLS) module.thread_local_block = {static_cast<char*>(info->dlpi_tls_data), part.p_memsz};
-        if (part.p_type == PT_LOAD) module.image.size = std::max(module.image.size, size_t(part.p_vaddr + part.p_memsz));
+        if (part.p_type != PT_LOAD) continue;
+        module.image.size = std::max(module.image.size, size_t(part.p_vaddr + part.p_memsz));
+        if (!(part.p_flags & PF_W)) continue;
+        if (!module.data.begin) module.data.begin = base + part.p_vaddr;  // the first: they ascend
+        module.data.size = size_t(base + part.p_vaddr + part.p_memsz - module.data.begin);
     }
     return module.image.holds(module.address);
 }
@@ -45,10 +49,10 @@ bool runtime_holds(const void* p) { return runtime.holds(p); }
 
 void find_module() {
     dynamic_shared = static_cast<char*>(launch->dynamic_shared());  // which also brings the block into being
-    Module module = {reinterpret_cast<void*>(launch->kernel), {}, {}}, own = {&threadIdx, {}, {}};
+    Module module = {reinterpret_cast<void*>(launch->kernel), {}, {}, {}}, own = {&threadIdx, {}, {}, {}};
     dl_iterate_phdr(look_at, &module);
     dl_iterate_phdr(look_at, &own);
-    image = module.image, shared = module.thread_local_block, runtime = own.image;
+    image = module.image, data = module.data, shared = module.thread_local_block, runtime = own.image;
 }
 
 // All ones, NaN as a float: what the block before left behind must not pass for a value.

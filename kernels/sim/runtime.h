@@ -108,6 +108,7 @@ struct Range {
     bool holds(const void* p) const { return size_t(static_cast<const char*>(p) - begin) < size; }
 };
 extern Range shared, image, stacks;  // the module's shared memory, all of the module, the stacks of all fibers
+extern Range data;                   // the part of the module that can be written to: its __device__ variables
 extern char* dynamic_shared;
 struct Region {        // one array, or several that overlap, copied to where nothing else is near
     Range copy;
@@ -117,7 +118,7 @@ struct Region {        // one array, or several that overlap, copied to where no
     size_t first_cell;
     int argument;
 };
-void find_module();                      // shared, image
+void find_module();                      // shared, image, data
 void poison_shared();                    // before each block
 bool place_arrays(unsigned long long* values);  // checked: copies the arrays in and points the arguments there
 void return_arrays();                           // copies them back
