@@ -17,6 +17,7 @@ import itertools
 import platform
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -112,20 +113,22 @@ def runtime() -> ctypes.CDLL:
 
 @cache
 def _load(text: str, options: tuple[str, ...], checked: bool) -> Library:
-    runtime()
     compiler = find_compiler()
     defines = _defines(options)
     flags = [*_COMMON, *_KERNEL, *(_CHECKED if checked else ["-O2", "-shared"])]
     if compiler.gnu:
         flags += [*_GNU, *(_CHECKED_GNU if checked else [])]
     name = digest(text, *flags, *defines, compiler.version, _sources("*.h", "build.py")) + ".so"
-    path = build(
-        compiler,
-        name,
-        [*flags, "-include", str(HERE / "cuda_on_cpu.h"), "-x", "c++", "-"],
-        lambda: _complete(compiler.run(["-E", *defines, "-x", "c++", "-"], f'#line 1 "kernel.cu"\n{text}')),
-        link=checked,
-    )
+    with ThreadPoolExecutor(1) as beside:  # built at the same time, the first time
+        ready = beside.submit(runtime)
+        path = build(
+            compiler,
+            name,
+            [*flags, "-include", str(HERE / "cuda_on_cpu.h"), "-x", "c++", "-"],
+            lambda: _complete(compiler.run(["-E", *defines, "-x", "c++", "-"], f'#line 1 "kernel.cu"\n{text}')),
+            link=checked,
+        )
+        ready.result()
     module = ctypes.CDLL(str(path))
     table = ctypes.cast(module.gpusim_kernels, ctypes.POINTER(_Row))
     rows = itertools.takewhile(lambda row: row.name, (table[i] for i in itertools.count()))
