@@ -5,16 +5,14 @@ rounding may take each of its results from the reference in float64.
 """
 
 from collections.abc import Callable, Iterator
-from math import prod
+from math import ceil, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import load
 from .arrays import Pair, out_size
-
-ONE, NONE = (1, 1), (0, 0)
-DRAWN = -1.0  # for a probability that is the first draw itself, which keeps its element
+from .shapetable import DRAWN, SHAPES
 
 
 class Case(NamedTuple):
@@ -36,6 +34,11 @@ class Case(NamedTuple):
         results = getattr(load(self.op, "xp"), self.function)(*self.arguments)
         return results if isinstance(results, tuple) else (results,)
 
+    @property
+    def long(self) -> bool:
+        """Whether an array has more elements than 16 bits count."""
+        return any(value.size > 1 << 16 for value in self.arguments if isinstance(value, np.ndarray))
+
     def __str__(self) -> str:
         return f"{self.op}.{self.function} {self.shape}"
 
@@ -53,13 +56,13 @@ def table(op: str) -> list[Case]:
     """The cases of the shape table of `op`. ValueError where there is none."""
     if op not in _OPS:
         raise ValueError(f"no shapes for the op {op!r}; there are {', '.join(_OPS)}")
-    build, shapes, _ = _OPS[op]
-    return [case for number, shape in enumerate(shapes) for case in build(np.random.default_rng(number), *shape)]
+    build, _ = _OPS[op]
+    return [case for number, shape in enumerate(SHAPES[op]) for case in build(np.random.default_rng(number), *shape)]
 
 
 def draws(op: str, count: int, seed: int = 0) -> Iterator[Case]:
     """The cases of `count` drawn shapes; the same ones for a seed."""
-    build, _, draw = _OPS[op]
+    build, draw = _OPS[op]
     for number in range(count):
         rng = np.random.default_rng((seed, number))
         yield from build(rng, *draw(rng))
@@ -71,11 +74,10 @@ def ops() -> tuple[str, ...]:
 
 
 def _spread(rng: np.random.Generator, shape: tuple) -> np.ndarray:
-    """Different values in -1 .. 1, in random order, so that no maximum is a tie; float32 holds each exactly."""
+    """Different values in -1 .. 1, none of them 0, in random order: no maximum is a tie, float32 holds each exactly."""
     count = prod(shape)
-    return (rng.permutation(count) * 2 - (count - 1)).reshape(shape).astype(np.float64) / 2 ** max(
-        count, 2
-    ).bit_length()
+    odd = rng.permutation(count) * 2 - count + 1 - count % 2
+    return odd.reshape(shape).astype(np.float64) / 2 ** max(count, 2).bit_length()
 
 
 def _conv2d(
@@ -151,6 +153,7 @@ def _global_avg_pool2d(rng: Any, *x_shape: int) -> list[Case]:
 def _cross_entropy(rng: Any, n: int, classes: int, smoothing: float, scale: float, barred: bool = False) -> list[Case]:
     logits = _spread(rng, (n, classes)) * scale
     target = rng.integers(0, classes, n).astype(np.int32)
+    target[-1] = classes - 1
     if barred:  # a class of probability 0 in every row
         logits[np.arange(n), (target + 1) % classes] = -np.inf
     log_p = load("cross_entropy", "xp").forward(logits, target, smoothing)[1].astype(np.float32).astype(np.float64)
@@ -169,13 +172,18 @@ def _draw_cross_entropy(rng: Any) -> tuple:
     return n, classes, float(rng.choice([0, 0.1, 0.5])), float(rng.choice([1, 8, 64]))
 
 
-def _dropout(rng: Any, x_shape: tuple, p: float, seed: int, use: int, epoch: int, channels: bool) -> list[Case]:
+def _dropout(
+    rng: Any, x_shape: tuple, p: float, seed: int, use: int, epoch: int, channels: bool, special: bool = False
+) -> list[Case]:
     x = _spread(rng, x_shape)
-    samples = rng.integers(0, 60000, len(x)).astype(np.int32)
+    if special:  # dropped or kept, none of them becomes a number
+        x.reshape(-1)[::4] = rng.choice((np.nan, np.inf, -np.inf), ceil(x.size / 4))
+    samples = rng.integers(0, 2**31, len(x)).astype(np.int32)
     if p == DRAWN:
         p = float(load("philox", "xp").bits(seed, use, epoch, samples, 1)[0, 0]) / 2**32
     place = p, seed, use, epoch, samples, channels
-    shape = f"x {x_shape} p {p} seed {seed} use {use} epoch {epoch}{' channels' if channels else ''}"
+    mark = f"{' channels' if channels else ''}{' one in 4 of them not finite' if special else ''}"
+    shape = f"x {x_shape} p {p} seed {seed} use {use} epoch {epoch}{mark}"
     largest = (tolerance(0, 1 / (1 - p) if p < 1 else 0),)
     return [Case("dropout", function, (x, *place), largest, shape) for function in ("forward", "backward")]
 
@@ -183,7 +191,14 @@ def _dropout(rng: Any, x_shape: tuple, p: float, seed: int, use: int, epoch: int
 def _draw_dropout(rng: Any) -> tuple:
     x_shape = tuple(int(v) for v in rng.integers(1, 9, rng.choice([2, 4])))
     p = float(rng.choice([0.1, 0.5, 0.9, 1]))
-    return x_shape, p, int(rng.integers(2**63)), int(rng.integers(16, 2**18)), int(rng.integers(200)), len(x_shape) == 4
+    return (
+        x_shape,
+        p,
+        int(rng.integers(2**63)),
+        int(rng.integers(16, 2**18)),
+        int(rng.integers(2**32)),
+        len(x_shape) == 4,
+    )
 
 
 def _linear(rng: Any, n: int, ci: int, co: int, bias: bool) -> list[Case]:
@@ -200,103 +215,16 @@ def _draw_linear(rng: Any) -> tuple:
     return *(int(rng.integers(1, rng.choice([5, 40, 140]))) for _ in range(3)), bool(rng.integers(2))
 
 
-_SPECIAL = 0.5, -0.5, np.nan, np.inf, -np.inf  # few enough for ties in every window
+def _draw_global_avg_pool2d(rng: Any) -> tuple:
+    return tuple(int(v) for v in rng.integers(1, (6, 40, 14, 14)))
 
-_POOLS = [
-    (2, 3, 8, 8, (2, 2), (2, 2), NONE),
-    (1, 1, 1, 1, ONE, ONE, NONE),
-    (2, 2, 7, 6, (3, 3), (2, 2), ONE),  # overlap
-    (1, 3, 9, 11, (2, 3), (3, 2), (1, 0)),  # gaps between the windows
-    (3, 1, 6, 5, (3, 2), ONE, ONE),
-    (1, 2, 5, 9, (5, 9), ONE, (2, 4)),
-    (2, 5, 13, 17, (2, 2), (2, 2), NONE),  # rows left over
-    (1, 2, 17, 15, (17, 15), ONE, NONE),  # 255 places, as many as a byte can name
-]
 
-_OPS: dict[str, tuple[Callable[..., list[Case]], list[tuple], Callable[[Any], tuple]]] = {
-    "conv2d": (
-        _conv2d,
-        [
-            (2, 3, 9, 8, 6, (5, 5), ONE, NONE, True),
-            (1, 1, 1, 1, 1, ONE, ONE, NONE, True),
-            (3, 5, 6, 9, 17, (2, 3), (2, 1), (1, 0), True),
-            (2, 16, 7, 5, 10, (3, 3), ONE, ONE, False),
-            (2, 3, 5, 4, 7, (5, 4), ONE, NONE, True),  # one window an image
-            (1, 2, 9, 11, 3, (2, 1), (3, 2), NONE, True),  # inputs that no window reads
-            (1, 2, 3, 4, 5, (2, 2), ONE, (2, 3), True),  # windows of padding alone
-            (1, 4, 9, 9, 65, (3, 3), ONE, ONE, True),
-            (2, 8, 8, 8, 64, ONE, ONE, NONE, True),
-            (5, 3, 12, 12, 33, (3, 3), (2, 2), ONE, True),
-            (2, 3, 7, 8, 5, (3, 2), (3, 3), ONE, True),  # neither stride divides its length
-            (9, 2, 20, 20, 4, (3, 3), ONE, NONE, True),  # many pixels for each weight
-            (2, 6, 14, 14, 16, (5, 5), ONE, NONE, True),
-            (1, 32, 8, 8, 130, (3, 3), ONE, ONE, True),
-            (1, 66, 5, 6, 3, (3, 3), (1, 2), ONE, True),  # the widest tiles of input channels
-            (2, 3, 7, 8, 5, (3, 3), (2, 3), ONE, True),  # a last row and column that fewer windows start at
-            (4, 3, 16, 16, 6, (3, 3), ONE, ONE, True),  # exactly two blocks of pixels
-            (2, 1, 4, 33, 2, (2, 2), ONE, NONE, True),  # 3 x 32 pixels, two whole tiles of 16
-            (2, 2, 33, 4, 3, (2, 2), ONE, NONE, True),  # 32 x 3
-        ],
-        _draw_conv2d,
-    ),
-    "maxpool2d": (
-        _max_pool2d,
-        [
-            *_POOLS,
-            (2, 3, 7, 6, (3, 3), (2, 2), ONE, _SPECIAL),
-            (2, 2, 9, 8, (2, 2), (2, 2), NONE, _SPECIAL),
-            (1, 2, 4, 5, (3, 3), (2, 2), ONE, (-np.inf,)),  # no larger than the padding
-        ],
-        _draw_pool2d,
-    ),
-    "avgpool2d": (_avg_pool2d, _POOLS, _draw_pool2d),
-    "globalavgpool2d": (
-        _global_avg_pool2d,
-        [(2, 3, 7, 7), (1, 1, 1, 1), (3, 2, 1, 33), (2, 65, 4, 4), (1, 3, 32, 32), (5, 1, 5, 129)],
-        lambda rng: tuple(int(v) for v in rng.integers(1, (6, 40, 14, 14))),
-    ),
-    "cross_entropy": (
-        _cross_entropy,
-        [
-            (1, 1, 0.0, 1),
-            (1, 2, 0.0, 8),
-            (7, 10, 0.1, 8),
-            (33, 33, 0.0, 80),
-            (300, 10, 0.0, 4),
-            (5, 1000, 0.1, 8),
-            (4, 200, 0.0, 200),  # no float32 is exp of such a logit
-            (2100, 3, 0.1, 4),
-            (6, 40, 0.0, 8, True),
-        ],
-        _draw_cross_entropy,
-    ),
-    "dropout": (
-        _dropout,
-        [
-            ((3, 7), 0.5, 0, 16, 0, False),
-            ((2, 3, 5, 4), 0.25, 2**40 + 7, 17, 3, False),
-            ((5, 6, 3, 2), 0.4, 2**63 + 1, 65552, 199, True),
-            ((1, 1), 1.0, 5, 16, 1, False),
-            ((4, 1030), 0.9, 12345, 18, 2, False),
-            ((2, 5, 7, 6), 0.5, 1, 16, 0, True),
-            ((3, 9), DRAWN, 7, 16, 0, False),
-            ((2, 5, 3, 2), DRAWN, 7, 16, 0, True),
-        ],
-        _draw_dropout,
-    ),
-    "linear": (
-        _linear,
-        [
-            (1, 1, 1, True),
-            (3, 5, 4, False),
-            (2, 400, 120, True),
-            (128, 84, 10, True),
-            (17, 65, 33, True),
-            (64, 64, 64, True),
-            (65, 33, 129, False),
-            (9, 2048, 10, True),
-            (300, 7, 3, True),
-        ],
-        _draw_linear,
-    ),
+_OPS: dict[str, tuple[Callable[..., list[Case]], Callable[[Any], tuple]]] = {
+    "conv2d": (_conv2d, _draw_conv2d),
+    "maxpool2d": (_max_pool2d, _draw_pool2d),
+    "avgpool2d": (_avg_pool2d, _draw_pool2d),
+    "globalavgpool2d": (_global_avg_pool2d, _draw_global_avg_pool2d),
+    "cross_entropy": (_cross_entropy, _draw_cross_entropy),
+    "dropout": (_dropout, _draw_dropout),
+    "linear": (_linear, _draw_linear),
 }
