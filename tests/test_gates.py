@@ -2,6 +2,10 @@
 
 import json
 import re
+import shutil
+import site
+import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -44,12 +48,68 @@ def test_no_kernel_computes_in_double(source):
     assert doubles(ptx_of(source, "sm_80")) == []
 
 
-@pytest.mark.parametrize("source", [s for s in SOURCES if isinstance(s.kernels, CudaC)], ids=str)
-def test_wide_loads_and_stores_are_what_they_claim(source):
-    code = source.kernels.text.partition(f'"{source.op}.cu"')[2]
-    ptx = ptx_of(source, "sm_80")
-    for helper, instruction in (("load4", r"\bld\.\S*v4\.\w32"), ("store4", r"\bst\.\S*v4\.\w32")):
-        assert len(re.findall(instruction, ptx)) >= len(re.findall(rf"\b{helper}\(", code))
+@each_source
+def test_no_kernel_adds_floats_in_the_order_of_arrival(source):
+    assert float_atomics(ptx_of(source, "sm_80")) == []
+
+
+@each_source
+def test_wide_loads_are_what_they_claim(source):
+    claimed = {kernel: wide_loads(source, kernel) for kernel in bodies(ptx_of(source, "sm_80"))}
+    calls = isinstance(source.kernels, CudaC) and "load4(" in source.kernels.text.partition(f'"{source.op}.cu"')[2]
+    assert calls == any(claimed.values()), "what a kernel claims stands in wide_loads()"
+    for kernel, body in bodies(ptx_of(source, "sm_80")).items():
+        assert len(re.findall(r"\bld\.shared\.v4\.f32", body)) == claimed[kernel], kernel
+
+
+@each_architecture
+@pytest.mark.parametrize(
+    "source", [s for s in SOURCES if isinstance(s.kernels, CudaC) and s.op in ("conv2d", "linear")], ids=str
+)
+def test_wide_loads_are_one_instruction_of_the_machine(source, arch):
+    for kernel, code in machine_code(ptx_of(source, arch), arch).items():
+        found = len(re.findall(r"\bLDS\.(?:U\.)?128\b", code))
+        assert (found >= wide_loads(source, kernel)) if wide_loads(source, kernel) else found == 0, (kernel, found)
+
+
+def wide_loads(source, kernel):
+    """The 16-byte loads in the unrolled loops of a kernel."""
+    if kernel in ("linear_forward", "linear_backward_input", "linear_backward_weight"):
+        return 2 * 16  # SLICE steps of a 4 x 4 block
+    if isinstance(source.kernels, CudaC) and source.op == "conv2d" and kernel.endswith("_gemm"):
+        narrow = {"-DTILE_C=8", "-DTILE_C=16"} & set(source.defines)
+        return 4 * (2 if narrow else 4)  # 4 steps of REG_C channels, four at a time
+    return 0
+
+
+def bodies(ptx):
+    """The text of each kernel of a PTX text."""
+    return dict(re.findall(r"\.entry (\w+)\s*\((.*?)^\}", ptx, re.DOTALL | re.MULTILINE))
+
+
+def machine_code(ptx, arch):
+    """The instructions of each kernel on a GPU of `arch`."""
+    disassembler = shutil.which("nvdisasm") or next(
+        (str(file) for folder in site.getsitepackages() for file in Path(folder).glob("nvidia/*/bin/nvdisasm")), None
+    )
+    if disassembler is None:
+        pytest.skip("no disassembler: pip install nvidia-cuda-nvdisasm")
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
+        cubin.write(machine(ptx, arch))
+        cubin.flush()
+        text = subprocess.run([disassembler, "-c", cubin.name], capture_output=True, text=True, check=True).stdout
+    return dict(re.findall(r"\.section\s+\.text\.(\w+),(.*?)(?=\.section\s|\Z)", text, re.DOTALL))
+
+
+def machine(ptx, arch):
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    return Linker(ObjectCode.from_ptx(ptx.encode()), options=LinkerOptions(arch=arch)).link("cubin").code
+
+
+def float_atomics(ptx):
+    """Atomic operations on floats add in another order in every run."""
+    return [line.strip() for line in ptx.splitlines() if re.match(r"\s*(@!?%p\d+ )?(atom|red)\..*\.(b?f|f\w*)\d", line)]
 
 
 def recorded(source, kernel, arch):
@@ -118,6 +178,47 @@ def test_a_double_is_found():
     assert doubles(cuda_c(TOO_MUCH).ptx("sm_80")) == []
     assert doubles(cuda_c(TOO_MUCH.replace("3.3f", "3.3")).ptx("sm_80")) != []
     assert any("div.rn.f64" in line for line in doubles(Source("toy", NumbaKernel(in_double)).ptx("sm_80")))
+
+
+def atomic(x: Floats, n: Int):
+    cuda.atomic.add(x, n, x[cuda.threadIdx.x])
+
+
+def test_a_float_atomic_is_found():
+    text = 'extern "C" __global__ void f(float* x, int* n) { atomicAdd(n, 1); }'
+    assert float_atomics(cuda_c(text).ptx("sm_80")) == []
+    assert float_atomics(cuda_c(text.replace("(n, 1)", "(x, 1.0f)")).ptx("sm_80")) != []
+    assert float_atomics(cuda_c(text.replace("(n, 1)", "(x, 1.0f) + *x").replace("{", "{ *x = ")).ptx("sm_80")) != []
+    assert float_atomics(Source("toy", NumbaKernel(atomic)).ptx("sm_80")) != []
+
+
+WIDE = """
+extern "C" __global__ void wide(const float* p, float* x) {
+    __shared__ __align__(16) float s[128];
+    s[threadIdx.x] = p[threadIdx.x];
+    __syncthreads();
+    const float4 four = *reinterpret_cast<const float4*>(s + 4 * (threadIdx.x & 31));
+    x[threadIdx.x] = four.x + four.y * four.z + four.w;
+}
+extern "C" __global__ void narrow(const float* p, float* x) {
+    __shared__ float s[129];
+    s[threadIdx.x] = p[threadIdx.x];
+    __syncthreads();
+    const float* four = s + 4 * (threadIdx.x & 31) + 1;
+    x[threadIdx.x] = four[0] + four[1] * four[2] + four[3];
+}
+"""
+
+
+@each_architecture
+def test_a_wide_load_is_told_from_four_narrow_ones(arch):
+    ptx = cuda_c(WIDE).ptx(arch)
+    assert {name: "ld.shared.v4.f32" in body for name, body in bodies(ptx).items()} == {"wide": True, "narrow": False}
+    code = machine_code(ptx, arch)
+    assert {name: bool(re.search(r"\bLDS\.(?:U\.)?128\b", code[name])) for name in code} == {
+        "wide": True,
+        "narrow": False,
+    }
 
 
 def test_shared_memory_of_numba_is_counted():
