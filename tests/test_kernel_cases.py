@@ -125,6 +125,16 @@ def test_cases_are_the_same_ones_again():
             )
 
 
+@pytest.mark.parametrize("op", cases.ops())
+def test_long_cases_are_not_checked_access_by_access(op, monkeypatch):
+    seen = []
+    monkeypatch.setattr(check, "_compare", lambda module, case, xp: seen.append(case) or check.Verdict(case, 0.0))
+    table = cases.table(op)
+    assert any(case.long for case in table)
+    list(check.check(None, table, sanitize=True))
+    assert [sum(each is case for each in seen) for case in table] == [1 if case.long else 4 for case in table]
+
+
 def test_arguments_are_what_float32_holds_and_differ():
     for op in cases.ops():
         for case in cases.table(op):
