@@ -33,7 +33,6 @@ def implementations(op: str) -> tuple[str, ...]:
     return ops()[op]
 
 
-@cache
 def load(op: str, impl: str) -> ModuleType:
     """The module `<op>_<impl>.py`. ValueError names what exists where it does not."""
     if impl not in implementations(op):

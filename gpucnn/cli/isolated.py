@@ -1,5 +1,6 @@
 """Running what may never come back: a kernel on the simulator can end Python, by its stack, or loop for ever."""
 
+import faulthandler
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -39,6 +40,7 @@ def isolated(produce: Callable[..., Iterable[Any]], *arguments: Any) -> Iterator
 
 
 def _send(send: Any, produce: Callable[..., Iterable[Any]], arguments: tuple) -> None:
+    faulthandler.disable()  # a crash is the parent's to tell
     with suppress(BrokenPipeError, KeyboardInterrupt):
         try:
             for item in produce(*arguments):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,9 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
+_one_at_a_time = threading.Lock()  # or two threads make two temporary folders, and one of them goes away
+
+
 def build(
     compiler: Compiler,
     name: str,
@@ -87,7 +91,8 @@ def build(
     """
     path = cache_folder() / name
     if not _is_whole(path):
-        path = _writable(path.parent) / name
+        with _one_at_a_time:
+            path = _writable(path.parent) / name
     if _is_whole(path):
         return path
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
