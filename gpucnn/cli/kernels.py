@@ -1,6 +1,6 @@
 """`gpucnn kernels`: which kernels there are, whether they are right, and how they use memory."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,9 +85,9 @@ def check(
         tried = [*kernel.table(), *(case for case in cases.draws(kernel.op, draws) if case.function == kernel.contract)]
         found: list[Verdict] = []
         with mode(tier="ptx" if ptx else "source"):
-            produce = isolated if where.type == "sim" else run_here
+            arguments = kernel, tried, where.xp, sanitize
             try:
-                for verdict in produce(verdicts, kernel, tried, where.xp, sanitize):
+                for verdict in isolated(verdicts, *arguments) if where.type == "sim" else verdicts(*arguments):
                     found.append(verdict)
             except Died as end:
                 found.append(Verdict(tried[len(found)], np.inf, str(end)))
@@ -132,11 +132,6 @@ def report(what: str | None, op: str | None, impl: str, as_json: bool) -> None:
             {"op": kernel.op, "function": kernel.function, "impl": kernel.kind, "shape": case.shape, "lines": lines}
         )
     output.result({"reports": results})
-
-
-def run_here(produce: Callable[..., Iterable[Any]], *arguments: Any) -> Iterable[Any]:
-    """As `isolated`, in this process: a GPU's kernels crash on the GPU."""
-    return produce(*arguments)
 
 
 def count_accesses(kernel: "Kernel", case: cases.Case) -> Iterator[Any]:
