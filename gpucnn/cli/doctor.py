@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+from gpucnn_kernels.cachefolder import cache_folder as built_kernels
 from gpucnn_kernels.sim import mode
 from gpucnn_kernels.sim.compiler import NoCompiler, find_compiler
-from gpucnn_kernels.sim.compiler import cache_folder as built_kernels
 
 from .. import __version__
 from ..backend import Device, probe_cuda, probe_kernels

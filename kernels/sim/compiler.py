@@ -1,7 +1,6 @@
 """The C++ compiler: which one there is, and what it makes of a text, kept on disk."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..cachefolder import cache_folder
 from ..offline import CompileError
 
 
@@ -59,15 +59,6 @@ def find_compiler() -> Compiler:
 def _compiler(command: tuple[str, ...]) -> Compiler:
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     return Compiler(command, done.stdout.splitlines()[0])
-
-
-def cache_folder() -> Path:
-    """Where built kernels are kept: beside the data sets, in the user's cache folder."""
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "gpucnn" / "kernels"
 
 
 def digest(*parts: str) -> str:

@@ -1,0 +1,13 @@
+"""The machinery of the fast CPU path: one lane of a vector, one image.
+
+    layout.py    arrays with the images innermost: LINE of them fill a cache line, and every loop runs over lines
+    memory.py    the pool that those arrays come from and go back to, so that a training step allocates nothing
+    target.py    what this CPU has: the width of its vectors, and how many of them a register tile takes
+    compiled.py  Numba's compiler with a cache on disk, threads, and a word while it works
+    simd.py      vectors as values in Numba's Python
+    tiles.py     the two register tiles that all matrix products and convolutions are made of
+    direct.py    convolution of any shape, tile by tile
+    winograd.py  3x3 convolution with a quarter of the multiplications
+
+The ops themselves are the files <op>_cpu.py one folder up.
+"""

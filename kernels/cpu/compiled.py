@@ -1,0 +1,150 @@
+"""Numba's compiler with a cache on disk, threads that do not fight, and a word while it works.
+
+    @compiled("void(f4[:,:,:,::1], i8)", parallel=True)
+    def kernel(x, channels): ...          machine code at its first call, made or read from the cache
+    @inlined
+    def part(address, step): ...          a function of kernels, compiled into each that calls it
+
+Numba's own cache looks at the file of a function only, and would keep kernels whose parts in another file changed;
+this one lies in a folder named after all sources of the CPU path.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import caching
+from threadpoolctl import ThreadpoolController
+
+from ..cachefolder import cache_folder
+from .target import TARGET
+
+log = logging.getLogger("gpucnn.kernels")  # who wants to see it adds a handler
+
+# Products and sums may be fused; NaN and infinity stay what they are.
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "boundscheck": False,
+    "error_model": "numpy",
+    "fastmath": {"contract", "nsz"},
+}
+
+inlined = numba.njit(**_OPTIONS)
+
+
+class Compiled:
+    """A function for which machine code of the given signatures is made, or fetched, when it is first called."""
+
+    def __init__(self, function: Callable, signatures: tuple[str, ...], options: dict[str, Any]) -> None:
+        self.function, self.signatures, self.options = function, signatures, _OPTIONS | options
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        self._call: Callable | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._call is None:
+            self._call = self._compile()
+        return self._call(*arguments)
+
+    def _compile(self) -> Callable:
+        start_threads()
+        dispatcher = numba.njit(**self.options)(self.function)
+        try:
+            dispatcher._cache = _Cache(self.function)
+        except RuntimeError:  # Numba's way to say that no folder can be written
+            log.warning("compiled kernels cannot be kept: no write access to %s", cache_folder())
+        for signature in self.signatures:
+            dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        return dispatcher
+
+
+def compiled(*signatures: str, **options: Any) -> Callable[[Callable], Compiled]:
+    """A decorator: see above. `options` are those of numba.njit."""
+    return lambda function: Compiled(function, signatures, options)
+
+
+@cache
+def start_threads() -> None:
+    """Choose the threads, once, before the first kernel.
+
+    OpenMP's start a kernel in 2 us, those of Numba's own work queue in 76 us. BLAS keeps one thread for itself: its
+    idle ones spin, and on the cores of ours they would slow every kernel down by a factor of 2 to 5.
+    """
+    if numba.config.THREADING_LAYER == "default":  # type: ignore[attr-defined]
+        try:
+            from numba.np.ufunc import omppool  # type: ignore[attr-defined]  # noqa: F401
+        except ImportError:
+            pass  # no libgomp: Numba takes what there is, and `unfavourable` says so
+        else:
+            numba.config.THREADING_LAYER = "omp"  # type: ignore[attr-defined]
+    ThreadpoolController().limit(limits=1, user_api="blas")
+
+
+def unfavourable() -> list[tuple[str, str]]:
+    """(what slows the kernels down, what to do) for each thing about threads that does; known after a first step."""
+    faults = []
+    try:
+        layer = numba.threading_layer()
+    except ValueError:  # no kernel has run on threads yet
+        layer = "omp"
+    if layer == "workqueue" and numba.get_num_threads() > 1:
+        faults.append(("Numba runs its threads by a work queue, which starts them slowly", "apt install libgomp1"))
+    for library in ThreadpoolController().info():
+        if library["user_api"] == "blas" and library["num_threads"] > 1:
+            name = library["internal_api"]
+            faults.append(
+                (f"{name} keeps {library['num_threads']} threads that slow ours down", "OPENBLAS_NUM_THREADS=1")
+            )
+    return faults
+
+
+@cache
+def _digest() -> str:
+    """Of everything that machine code depends on and Numba's cache does not see."""
+    folder = Path(__file__).parent
+    files = sorted([*folder.glob("*.py"), *folder.parent.glob("*_cpu.py")])
+    text = b"\0".join(file.read_bytes() for file in files)
+    return sha256(text + repr(TARGET).encode()).hexdigest()[:16]
+
+
+class _Locator(caching._CacheLocator):
+    """Says that machine code lies in our folder of the user's cache, and that its name tells how fresh it is."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function = function
+
+    @classmethod
+    def from_function(cls, py_func: Callable, py_file: str) -> "_Locator | None":
+        locator = cls(py_func)
+        try:
+            locator.ensure_cache_path()
+        except OSError:
+            return None
+        return locator
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder() / f"cpu-{_digest()}")
+
+    def get_source_stamp(self) -> str:
+        return _digest()
+
+    def get_disambiguator(self) -> str:
+        return str(self.function.__code__.co_firstlineno)
+
+
+class _Implementation(caching.CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012
+
+
+class _Cache(caching.FunctionCache):
+    _impl_class = _Implementation
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        found = super().load_overload(signature, target)
+        if found is None:
+            log.info("compiling %s", self._py_func.__name__)
+        return found

@@ -1,0 +1,155 @@
+"""Vectors as values in Numba's Python: `store(y, load(x) * splat(0.5) + load(z))`.
+
+A Vector is LLVM's <lanes x float>. Addresses are integers in bytes, as `array.ctypes.data` gives them; a line is 16
+float32, or 16 bytes of codes. Numba vectorises loops, too, where it can prove that arrays do not overlap and that the
+order of sums does not matter; here it need not prove anything.
+
+There is no vector of integers: codes of pooling are computed as floats, exactly, and stored as bytes.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel import PrimitiveModel
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, register_model
+
+from .target import TARGET
+
+LANES = TARGET.lanes
+BYTES = 4 * LANES
+
+FLOAT = ir.FloatType()
+VECTOR = ir.VectorType(FLOAT, LANES)
+
+
+class Vector(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="Vector")
+
+
+vector = Vector()
+
+
+@register_model(Vector)
+class _VectorModel(PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, VECTOR)
+
+
+def constant(value, kind=VECTOR):
+    """The vector of `value` in every lane, known when compiled."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def splat_value(builder, value, kind=VECTOR):
+    """The vector of `value` in every lane."""
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None))
+
+
+def pointer(builder, address, kind=VECTOR):
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def fma(builder, a, b, c):
+    """a * b + c, in one instruction where the CPU has it."""
+    name = f"llvm.fmuladd.v{a.type.count}f32"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
+    return builder.call(function, [a, b, c])
+
+
+def _operator(symbol, build):
+    @infer_global(symbol)
+    class Typing(AbstractTemplate):
+        def generic(self, args, kws):
+            if args == (vector, vector):
+                return signature(vector, vector, vector)
+            return None
+
+    @lower_builtin(symbol, vector, vector)
+    def lower(context, builder, signature, args):
+        return build(builder)(*args, flags=("contract", "nsz"))
+
+
+_operator(operator.add, lambda builder: builder.fadd)
+_operator(operator.sub, lambda builder: builder.fsub)
+_operator(operator.mul, lambda builder: builder.fmul)
+
+
+@intrinsic
+def load(typing, address):
+    """The vector at an address."""
+
+    def lower(context, builder, signature, args):
+        return builder.load(pointer(builder, args[0]), align=4)
+
+    return vector(types.int64), lower
+
+
+@intrinsic
+def store(typing, address, value):
+    def lower(context, builder, signature, args):
+        builder.store(args[1], pointer(builder, args[0]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, vector), lower
+
+
+_CODES = ir.VectorType(ir.IntType(8), LANES)
+
+
+@intrinsic
+def load_codes(typing, address):
+    """The bytes at an address, as floats."""
+
+    def lower(context, builder, signature, args):
+        codes = builder.load(pointer(builder, args[0], _CODES), align=1)
+        return builder.uitofp(codes, VECTOR)
+
+    return vector(types.int64), lower
+
+
+@intrinsic
+def store_codes(typing, address, value):
+    """Store floats between 0 and 255 as bytes."""
+
+    def lower(context, builder, signature, args):
+        words = builder.fptosi(args[1], ir.VectorType(ir.IntType(32), LANES))
+        builder.store(builder.trunc(words, _CODES), pointer(builder, args[0], _CODES), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, vector), lower
+
+
+@intrinsic
+def splat(typing, value):
+    """A number in every lane."""
+
+    def lower(context, builder, signature, args):
+        return splat_value(builder, args[0])
+
+    return vector(types.float32), lower
+
+
+def _select(name, ordered, symbol, doc):
+    """An intrinsic (a, b, x, y) -> x in the lanes where a `symbol` b, y elsewhere."""
+
+    @intrinsic
+    def select(typing, a, b, x, y):
+        def lower(context, builder, signature, args):
+            compare = builder.fcmp_ordered if ordered else builder.fcmp_unordered
+            return builder.select(compare(symbol, args[0], args[1]), args[2], args[3])
+
+        return vector(vector, vector, vector, vector), lower
+
+    select.__name__, select.__doc__ = name, doc
+    return select
+
+
+where_equal = _select("where_equal", True, "==", "x where a == b, else y.")
+where_greater = _select("where_greater", True, ">", "x where a > b, else y.")
+where_not_less_or_equal = _select("where_not_less_or_equal", False, ">", "x where a > b or one is NaN, else y.")

@@ -1,0 +1,205 @@
+"""The two register tiles that matrix products and convolutions are made of.
+
+Both keep a tile of sums in registers while they run through three nested loops, say over channels, rows and columns of
+a convolution's window; a matrix product needs one of them. Address = base + 4 * (i0*step0 + i1*step1 + i2*step2).
+
+outer    sum[row][image] += a[row] * b[image]        a: weights, broadcast;  b: lines of images
+         rows x lines: each weight is used for all images of the lines, each line for all rows
+
+dot      sum[row][column] += a[row][image] * b[column][image], summed over the images at the end
+         rows x columns: gradients of weights, which are sums over images
+
+These are Python functions that write LLVM's instructions: the loops over rows and columns below run when a kernel is
+compiled, and unroll the tile. The sums are variables in LLVM's sense (alloca), which it keeps in registers.
+The idea and the names of the parts: Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .compiled import inlined
+from .simd import BYTES, FLOAT, VECTOR, constant, fma, pointer, splat_value
+from .target import TARGET
+
+_INT = ir.IntType(64)
+_LINE_BYTES = 64
+_PARTS = _LINE_BYTES // BYTES  # vectors in a line
+
+NOTHING, BEFORE = 0, -1  # in place of the address of a bias
+
+
+@contextmanager
+def _loops(builder, counts, *walks) -> Iterator[list]:
+    """The body of three nested loops; yields the address of each walk (base, steps) there, in bytes."""
+    with cgutils.for_range(builder, counts[0]) as i0, cgutils.for_range(builder, counts[1]) as i1:
+        outer = [
+            builder.add(base, builder.add(builder.mul(i0.index, steps[0]), builder.mul(i1.index, steps[1])))
+            for base, steps in walks
+        ]
+        with cgutils.for_range(builder, counts[2]) as i2:
+            yield [
+                builder.add(at, builder.mul(i2.index, steps[2])) for at, (_, steps) in zip(outer, walks, strict=True)
+            ]
+
+
+def _unpack(builder, tuple_of_elements):
+    """Steps in elements -> steps in bytes."""
+    return [_bytes(builder, each) for each in cgutils.unpack_tuple(builder, tuple_of_elements, 3)]
+
+
+def _bytes(builder, elements):
+    return builder.shl(elements, ir.Constant(_INT, 2))
+
+
+def _at(builder, address, step, count, offset=0):
+    """address + count * step + offset"""
+    return builder.add(address, builder.add(builder.mul(step, ir.Constant(_INT, count)), ir.Constant(_INT, offset)))
+
+
+@contextmanager
+def _cases(builder, value, count):
+    """For each i in 1 .. count a block that runs where value == i: yields (i, block) pairs; all join afterwards."""
+    end = builder.append_basic_block("end")
+    switch = builder.switch(value, end)
+    blocks = []
+    for i in range(1, count + 1):
+        block = builder.append_basic_block(f"case{i}")
+        switch.add_case(ir.Constant(_INT, i), block)
+        blocks.append((i, block))
+    yield blocks, end
+    builder.position_at_end(end)
+
+
+@intrinsic
+def _outer(typing, c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps, counts, case):
+    i8, three = types.int64, types.UniTuple(types.int64, 3)
+
+    def lower(context, builder, signature, args):
+        c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps, counts, case = args
+        c_row, c_line, a_row, b_line = (_bytes(builder, step) for step in (c_row, c_line, a_row, b_line))
+        a_steps, b_steps = _unpack(builder, a_steps), _unpack(builder, b_steps)
+        counts = cgutils.unpack_tuple(builder, counts, 3)
+        with _cases(builder, case, TARGET.rows * TARGET.lines) as (blocks, end):
+            for i, block in blocks:
+                builder.position_at_end(block)
+                lines, rows = divmod(i - 1, TARGET.rows)
+                places = list(product(range(lines + 1), range(_PARTS)))  # of the vectors in a row of the tile
+                sums = [[cgutils.alloca_once(builder, VECTOR) for _ in places] for _ in range(rows + 1)]
+                _start(builder, sums, places, c, c_row, c_line, bias)
+                with _loops(builder, counts, (a, a_steps), (b, b_steps)) as (a_at, b_at):
+                    images = [
+                        builder.load(pointer(builder, _at(builder, b_at, b_line, line, part * BYTES)), align=4)
+                        for line, part in places
+                    ]
+                    for row, vectors in enumerate(sums):
+                        weight = builder.load(pointer(builder, _at(builder, a_at, a_row, row), FLOAT))
+                        weight = splat_value(builder, weight)
+                        for each, image in zip(vectors, images, strict=True):
+                            builder.store(fma(builder, weight, image, builder.load(each)), each)
+                for each, at, _ in _tile(builder, sums, places, c, c_row, c_line):
+                    builder.store(builder.load(each), at, align=4)
+                builder.branch(end)
+        return context.get_dummy_value()
+
+    return types.void(i8, i8, i8, i8, i8, i8, three, i8, i8, three, three, i8), lower
+
+
+def _tile(builder, sums, places, c, c_row, c_line):
+    """(sum, its place in memory, its row) for each vector of a tile."""
+    for row, vectors in enumerate(sums):
+        for each, (line, part) in zip(vectors, places, strict=True):
+            yield each, pointer(builder, _at(builder, _at(builder, c, c_row, row), c_line, line, part * BYTES)), row
+
+
+def _start(builder, sums, places, c, c_row, c_line, bias):
+    """What the sums begin with: the bias of their row, what is in memory, or zero."""
+    zero = ir.Constant(_INT, NOTHING)
+    with builder.if_else(builder.icmp_signed(">", bias, zero)) as (biased, other):
+        with biased:
+            for each, _, row in _tile(builder, sums, places, c, c_row, c_line):
+                start = builder.load(pointer(builder, builder.add(bias, ir.Constant(_INT, 4 * row)), FLOAT))
+                builder.store(splat_value(builder, start), each)
+        with other, builder.if_else(builder.icmp_signed("==", bias, zero)) as (empty, before):
+            with empty:
+                for each, _, _ in _tile(builder, sums, places, c, c_row, c_line):
+                    builder.store(constant(0.0), each)
+            with before:
+                for each, at, _ in _tile(builder, sums, places, c, c_row, c_line):
+                    builder.store(builder.load(at, align=4), each)
+
+
+@inlined
+def outer(c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps, counts, rows, lines):
+    """c[row, line] = bias[row] + sum over the loops of a[row] * b[line].
+
+    bias: an address, or NOTHING, or BEFORE: the sums are added to what c holds.
+    Addresses in bytes, steps in elements; rows in 1 .. TARGET.rows, lines in 1 .. TARGET.lines.
+    """
+    _outer(c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps, counts, rows + (lines - 1) * TARGET.rows)
+
+
+@intrinsic
+def _dot(typing, c, c_row, c_column, a, a_row, a_steps, b, b_column, b_steps, counts, case):
+    i8, three = types.int64, types.UniTuple(types.int64, 3)
+
+    def lower(context, builder, signature, args):
+        c, c_row, c_column, a, a_row, a_steps, b, b_column, b_steps, counts, case = args
+        c_row, c_column, a_row, b_column = (_bytes(builder, step) for step in (c_row, c_column, a_row, b_column))
+        a_steps, b_steps = _unpack(builder, a_steps), _unpack(builder, b_steps)
+        counts = cgutils.unpack_tuple(builder, counts, 3)
+        with _cases(builder, case, TARGET.dot_rows * TARGET.dot_columns) as (blocks, end):
+            for i, block in blocks:
+                builder.position_at_end(block)
+                columns, rows = divmod(i - 1, TARGET.dot_rows)
+                sums = [
+                    [cgutils.alloca_once_value(builder, constant(0.0)) for _ in range(columns + 1)]
+                    for _ in range(rows + 1)
+                ]
+                with _loops(builder, counts, (a, a_steps), (b, b_steps)) as (a_at, b_at):
+                    for part in range(_PARTS):
+                        right = [
+                            builder.load(pointer(builder, _at(builder, b_at, b_column, column, part * BYTES)), align=4)
+                            for column in range(columns + 1)
+                        ]
+                        for row, vectors in enumerate(sums):
+                            left = builder.load(pointer(builder, _at(builder, a_at, a_row, row, part * BYTES)), align=4)
+                            for each, factor in zip(vectors, right, strict=True):
+                                builder.store(fma(builder, left, factor, builder.load(each)), each)
+                for row, vectors in enumerate(sums):
+                    for column, each in enumerate(vectors):
+                        at = _at(builder, _at(builder, c, c_row, row), c_column, column)
+                        at = pointer(builder, at, FLOAT)
+                        builder.store(builder.fadd(builder.load(at), _sum(builder, builder.load(each))), at)
+                builder.branch(end)
+        return context.get_dummy_value()
+
+    return types.void(i8, i8, i8, i8, i8, three, i8, i8, three, three, i8), lower
+
+
+def _sum(builder, value):
+    """The sum of all lanes: halves are added until one lane is left."""
+    while value.type.count > 1:
+        half = value.type.count // 2
+        low, high = (
+            builder.shuffle_vector(
+                value, value, ir.Constant(ir.VectorType(ir.IntType(32), half), [*range(i, i + half)])
+            )
+            for i in (0, half)
+        )
+        value = builder.fadd(low, high)
+    return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+
+@inlined
+def dot(c, c_row, c_column, a, a_row, a_steps, b, b_column, b_steps, counts, rows, columns):
+    """c[row, column] += sum over the loops and the 16 images of a line of a[row] * b[column].
+
+    Addresses in bytes, steps in elements; rows in 1 .. TARGET.dot_rows, columns in 1 .. TARGET.dot_columns.
+    """
+    _dot(c, c_row, c_column, a, a_row, a_steps, b, b_column, b_steps, counts, rows + (columns - 1) * TARGET.dot_rows)
