@@ -1,10 +1,10 @@
-# make setup | train | test | test-kernels | test-gpu | lint | bench | bench-gpu; ARGS="..." goes to the command, EXTRAS=cuda12|cuda13 to setup
+# make setup | train | test | test-kernels | test-gpu | lint | bench | bench-cpu | bench-gpu; ARGS="..." goes to the command, EXTRAS=cuda12|cuda13 to setup
 
 PYTHON ?= python3
 BIN := .venv/bin
 comma := ,
 
-.PHONY: setup train test test-kernels test-gpu lint bench bench-gpu
+.PHONY: setup train test test-kernels test-gpu lint bench bench-cpu bench-gpu
 
 setup: .venv/dev
 	$(if $(EXTRAS),$(BIN)/pip install -q -e '.[dev$(comma)$(EXTRAS)]')
@@ -37,6 +37,9 @@ lint: .venv/dev
 bench: .venv/dev
 	$(BIN)/python bench/accuracy.py $(ARGS)
 	$(BIN)/python bench/report.py
+
+bench-cpu: .venv/dev  # with EXTRAS=oracle once before it, or there is no PyTorch to compare with
+	$(BIN)/python bench/cpu_step.py $(ARGS)
 
 .venv/run: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cpu_tables import cpu_shapes, cpu_step
 from kernel_tables import gpu_train, mutations, ops, resources
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +56,8 @@ BLOCKS = {
     "resources": resources,
     "mutations": mutations,
     "gpu_train": gpu_train,
+    "cpu_step": cpu_step,
+    "cpu_shapes": cpu_shapes,
 }
 
 
