@@ -13,8 +13,9 @@ from .errors import DeviceError, UsageError
 
 Array = Any  # cupy.ndarray on CUDA, numpy.ndarray elsewhere
 
-_CHOICES = {"cpu": ("xp", "cpu"), "cuda": ("xp", "numba", "raw"), "sim": ("xp", "numba", "raw")}
+KINDS = {"cpu": ("xp", "cpu", "exact"), "cuda": ("xp", "numba", "raw"), "sim": ("xp", "numba", "raw")}
 _DEFAULT = {"cpu": "cpu", "cuda": "raw", "sim": "raw"}
+_INSTEAD = {"exact": "cpu"}  # what runs an op that the first kind has no kernels of, before xp does
 _DEVICES = "cpu, sim, cuda, cuda:1, cuda:2, ..."
 
 
@@ -24,15 +25,17 @@ class Device:
 
     `sim` runs the kernels of cuda on the CPU, over NumPy arrays. `kernels` names the implementation to use for
     every op that has it (the reference `xp` elsewhere), or single ops, by an implementation or the path of a
-    CUDA C file: `"conv2d=raw,maxpool2d=my_pool.cu"`. None takes the fastest kind of the device.
+    CUDA C file: `"conv2d=raw,maxpool2d=my_pool.cu"`. None takes the fastest kind of the device. `exact` is the kind
+    `cpu` without Winograd's convolution. `fuse` lets layers run as one where there is a kernel for them together.
     """
 
     type: str = "cpu"
     index: int = 0
     kernels: str | None = None
+    fuse: bool = True
 
     def __post_init__(self) -> None:
-        if self.type not in _CHOICES:
+        if self.type not in KINDS:
             raise UsageError(f"unknown device {self.type!r}", f"the devices are {_DEVICES}")
         for op, impl in self.implementation.items():  # a wrong name is an error here, not in the middle of a step
             if impl.endswith(".cu"):
@@ -60,12 +63,13 @@ class Device:
             wanted = single.pop(op, None)
             if wanted is not None and wanted not in implementations and not wanted.endswith(".cu"):
                 raise UsageError(f"{op} has no kernels {wanted!r}", f"it has {', '.join(implementations)}")
-            chosen[op] = wanted or (everywhere if everywhere in implementations else "xp")
+            candidates = everywhere, _INSTEAD.get(everywhere, "xp"), "xp"
+            chosen[op] = wanted or next(kind for kind in candidates if kind in implementations)
         if single:
             known = ", ".join(gpucnn_kernels.ops())
             raise UsageError(f"no op named {', '.join(single)}", f"the ops with kernels are {known}")
         existing = {impl for impls in gpucnn_kernels.ops().values() for impl in impls}
-        usable = [impl for impl in _CHOICES[self.type] if impl in existing]
+        usable = [impl for impl in KINDS[self.type] if impl in existing]
         if everywhere.endswith(".cu"):
             raise UsageError(f"--kernels {everywhere}: which op are these kernels of?", f"conv2d={everywhere}, say")
         for impl in (*chosen.values(), *([everywhere] if self.kernels else [])):
@@ -74,15 +78,21 @@ class Device:
         return chosen
 
     @cached_property
-    def _modules(self) -> dict[str, Any]:
+    def _modules(self) -> dict[tuple[str, str], Any]:
         return {}
 
-    def kernel(self, op: str) -> Any:
-        """The kernel module that runs `op` here, e.g. `gpucnn_kernels.conv2d_xp`."""
-        if op not in self._modules:
-            impl = self.implementation[op]
-            self._modules[op] = own_kernels(op, impl) if impl.endswith(".cu") else gpucnn_kernels.load(op, impl)
-        return self._modules[op]
+    def kernel(self, op: str, dtype: Any = None) -> Any:
+        """The kernel module that runs `op` on arrays of `dtype` here, e.g. `gpucnn_kernels.conv2d_xp`.
+
+        The kernels of the CPU compute in float32: for another dtype, the reference runs in their place.
+        """
+        impl = self.implementation[op]
+        if dtype is not None and dtype.char != "f" and self.type == "cpu":
+            impl = "xp"
+        if (op, impl) not in self._modules:
+            module = own_kernels(op, impl) if impl.endswith(".cu") else gpucnn_kernels.load(op, impl)
+            self._modules[op, impl] = module
+        return self._modules[op, impl]
 
     def kernels_in_words(self) -> str:
         """What `implementation` says, in short: `"raw, xp for philox"`."""
@@ -93,11 +103,15 @@ class Device:
         return ", ".join([most, *(f"{impl} for {' '.join(ops[impl])}" for impl in others)])
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
-        """`values` as a C-contiguous array on this device."""
+        """`values` as an array on this device, C-contiguous except on the CPU: see `contiguous`."""
         if self.type == "cuda":
             with self.xp.cuda.Device(self.index):
                 return self.xp.asarray(values, dtype, order="C")
-        return self.xp.asarray(to_host(values), dtype, order="C")
+        return self.xp.asarray(to_host(values), dtype, order="K" if self.type == "cpu" else "C")
+
+    def contiguous(self, x: Array) -> Array:
+        """x as the kernels take it: C-contiguous on a GPU; on the CPU itself, in whatever layout its strides say."""
+        return x if self.type == "cpu" else self.xp.ascontiguousarray(x)
 
     def synchronize(self) -> None:
         """Wait until everything queued on the device is done."""
@@ -125,23 +139,23 @@ def on_host(array: Array) -> bool:
     return not hasattr(array, "get")
 
 
-def parse_device(text: str, kernels: str | None = None) -> tuple[Device, str]:
+def parse_device(text: str, kernels: str | None = None, fuse: bool = True) -> tuple[Device, str]:
     """`auto`, `cpu`, `sim`, `cuda` or `cuda:1` -> (device, why it was chosen).
 
     DeviceError where what was asked for by name cannot run its kernels; `auto` takes the CPU where there is no GPU.
     """
     name, _, index = text.partition(":")
-    if name not in ("auto", *_CHOICES) or (index and (name != "cuda" or not index.isdecimal())):
+    if name not in ("auto", *KINDS) or (index and (name != "cuda" or not index.isdecimal())):
         raise UsageError(f"unknown device {text!r}", f"the devices are auto, {_DEVICES}")
     if name in ("cpu", "sim"):
-        return _able(Device(name, kernels=kernels)), "as asked"
+        return _able(Device(name, kernels=kernels, fuse=fuse)), "as asked"
     fault = probe_cuda(int(index or 0))
     if name == "cuda":
         if fault:
             raise DeviceError(f"--device {text}: {fault.args[0]}", fault.hint)
     elif fault:
-        return Device("cpu", kernels=kernels), f"auto: {fault.args[0]}"
-    device = Device("cuda", int(index or 0), kernels)
+        return Device("cpu", kernels=kernels, fuse=fuse), f"auto: {fault.args[0]}"
+    device = Device("cuda", int(index or 0), kernels, fuse)
     device.xp.cuda.Device(device.index).use()  # CuPy's own ops allocate on its current device
     return _able(device), "as asked" if name == "cuda" else "auto: a GPU that runs kernels"
 
@@ -149,7 +163,7 @@ def parse_device(text: str, kernels: str | None = None) -> tuple[Device, str]:
 def _able(device: Device) -> Device:
     """`device`, if every kind of kernels that it is to use runs there: a DeviceError now, not in the first step."""
     kinds = {"raw" if impl.endswith(".cu") else impl for impl in device.implementation.values()}
-    for kind in sorted(kinds - {"xp", "cpu"}):
+    for kind in sorted(kinds - {*KINDS["cpu"]}):
         if fault := probe_kernels(device, kind):
             raise DeviceError(f"{kind} kernels do not run on {device}: {fault}", fault.hint or "gpucnn doctor")
     return device
@@ -157,7 +171,7 @@ def _able(device: Device) -> Device:
 
 def probe_kernels(device: Device, kind: str) -> DeviceError | None:
     """None where kernels of `kind` compile, launch and compute a known answer on `device`; else what is missing."""
-    where = Device(device.type, device.index, f"avgpool2d={kind}")
+    where = Device(device.type, device.index, kind)
     try:
         x = where.xp.arange(16, dtype="float32").reshape(1, 1, 4, 4)
         y = to_host(where.kernel("avgpool2d").forward(x, (2, 2), (2, 2), (0, 0)))

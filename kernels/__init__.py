@@ -10,9 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["implementations", "load", "ops", "source"]
+__all__ = ["IMPLEMENTATIONS", "implementations", "load", "ops", "source"]
 
-_IMPLEMENTATIONS = ("xp", "cpu", "numba", "raw")
+IMPLEMENTATIONS = ("xp", "cpu", "exact", "numba", "raw")
 
 
 @cache
@@ -21,9 +21,9 @@ def ops() -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
     for file in sorted(Path(__file__).parent.glob("*_*.py")):
         op, _, impl = file.stem.rpartition("_")
-        if op and impl in _IMPLEMENTATIONS:
+        if op and impl in IMPLEMENTATIONS:
             found.setdefault(op, []).append(impl)
-    return {op: tuple(sorted(impls, key=_IMPLEMENTATIONS.index)) for op, impls in found.items()}
+    return {op: tuple(sorted(impls, key=IMPLEMENTATIONS.index)) for op, impls in found.items()}
 
 
 def implementations(op: str) -> tuple[str, ...]:

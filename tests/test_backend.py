@@ -11,7 +11,7 @@ import gpucnn.backend
 from gpucnn import CPU, Device, DeviceError, UsageError
 from gpucnn.backend import parse_device, probe_cuda, probe_kernels, to_host
 
-INVENTORY = {"avgpool2d": ("xp",), "conv2d": ("xp", "cpu", "raw"), "maxpool2d": ("xp", "numba", "raw")}
+INVENTORY = {"avgpool2d": ("xp",), "conv2d": ("xp", "cpu", "exact", "raw"), "maxpool2d": ("xp", "numba", "raw")}
 
 
 @pytest.fixture
@@ -77,13 +77,22 @@ def test_the_cpu_computes_with_numpy():
 
 @pytest.mark.parametrize("values", [3.0, np.float32(3), np.array(3), [], [[1, 2]], np.ones((2, 3)).T])
 @pytest.mark.parametrize("dtype", [None, np.float32, np.int64])
-def test_asarray_keeps_shape_and_dtype_and_is_contiguous(values, dtype, device):
+def test_asarray_keeps_shape_and_dtype(values, dtype, device):
     array = device.asarray(values, dtype)
     assert array.shape == np.shape(values)
     assert array.dtype == (dtype or np.asarray(values).dtype)
-    assert array.flags.c_contiguous
+    assert array.flags.c_contiguous or device.type == "cpu"
     np.testing.assert_array_equal(to_host(array), values)
     assert isinstance(to_host(array), np.ndarray)
+
+
+def test_the_cpu_keeps_the_layout_of_an_array_and_a_gpu_does_not():
+    x = np.ones((3, 4, 5)).transpose(2, 0, 1)
+    for asked in (CPU.asarray(x), CPU.contiguous(x)):
+        assert asked is x
+    assert CPU.asarray(x, np.float32).strides == tuple(stride // 2 for stride in x.strides)
+    sim = Device("sim", kernels="xp")
+    assert sim.asarray(x).flags.c_contiguous and sim.contiguous(x).flags.c_contiguous
 
 
 def test_asarray_and_to_host_copy_nothing_on_the_cpu():
@@ -104,6 +113,8 @@ def test_asarray_and_to_host_copy_nothing_on_the_cpu():
         ("cpu", "conv2d=xp", "xp", "xp", "xp"),
         ("cpu", "conv2d=cpu, maxpool2d=xp", "xp", "cpu", "xp"),
         ("cpu", "cpu,conv2d=xp", "xp", "xp", "xp"),
+        ("cpu", "exact", "xp", "exact", "xp"),
+        ("cpu", "conv2d=exact", "xp", "exact", "xp"),
         ("cuda", None, "xp", "raw", "raw"),
         ("cuda", "numba", "xp", "xp", "numba"),
         ("cuda", "conv2d=raw", "xp", "raw", "xp"),
@@ -118,12 +129,12 @@ def test_choice_of_kernels(type, kernels, avgpool2d, conv2d, maxpool2d, inventor
 @pytest.mark.parametrize(
     "type, kernels, text, hint",
     [
-        ("cpu", "conv2d=numba", "conv2d has no kernels 'numba'", "it has xp, cpu, raw"),
-        ("cpu", "conv2d=", "conv2d has no kernels ''", "it has xp, cpu, raw"),
+        ("cpu", "conv2d=numba", "conv2d has no kernels 'numba'", "it has xp, cpu, exact, raw"),
+        ("cpu", "conv2d=", "conv2d has no kernels ''", "it has xp, cpu, exact, raw"),
         ("cpu", "conv3d=xp", "no op named conv3d", "the ops with kernels are avgpool2d, conv2d, maxpool2d"),
-        ("cpu", "raw", "cpu has no kernels 'raw'", "the kinds for it are xp, cpu"),
-        ("cpu", "conv2d=raw", "cpu has no kernels 'raw'", "the kinds for it are xp, cpu"),
-        ("cpu", "fast", "cpu has no kernels 'fast'", "the kinds for it are xp, cpu"),
+        ("cpu", "raw", "cpu has no kernels 'raw'", "the kinds for it are xp, cpu, exact"),
+        ("cpu", "conv2d=raw", "cpu has no kernels 'raw'", "the kinds for it are xp, cpu, exact"),
+        ("cpu", "fast", "cpu has no kernels 'fast'", "the kinds for it are xp, cpu, exact"),
         ("cuda", "cpu", "cuda has no kernels 'cpu'", "the kinds for it are xp, numba, raw"),
     ],
 )
@@ -132,6 +143,21 @@ def test_impossible_kernels(type, kernels, text, hint, inventory):
         Device(type, kernels=kernels)
     assert error.value.hint == hint
     assert error.value.exit_code == 2
+
+
+def test_exact_takes_the_kernels_of_the_cpu_where_it_has_none_of_its_own(inventory, monkeypatch):
+    monkeypatch.setitem(INVENTORY, "maxpool2d", ("xp", "cpu"))
+    chosen = {"avgpool2d": "xp", "conv2d": "exact", "maxpool2d": "cpu"}
+    assert Device("cpu", kernels="exact").implementation == chosen
+
+
+def test_the_kernels_of_the_cpu_take_float32_only(inventory, monkeypatch):
+    monkeypatch.setattr(gpucnn.backend.gpucnn_kernels, "load", lambda op, impl: f"{op}_{impl}")
+    for kind in ("cpu", "exact"):
+        device = Device("cpu", kernels=kind)
+        assert device.kernel("conv2d") == device.kernel("conv2d", np.dtype("float32")) == f"conv2d_{kind}"
+        assert device.kernel("conv2d", np.dtype("float64")) == "conv2d_xp"
+    assert Device("sim", kernels="raw").kernel("conv2d", np.dtype("float64")) == "conv2d_raw"  # which says no
 
 
 def test_the_real_inventory_can_be_chosen_by_name():
@@ -157,6 +183,8 @@ def test_cpu_by_name(cupy):
     cupy(fake_cupy(fault=RuntimeError("must not be asked")))
     assert parse_device("cpu") == (CPU, "as asked")
     assert parse_device("cpu", "conv2d=xp") == (Device("cpu", kernels="conv2d=xp"), "as asked")
+    assert parse_device("cpu", fuse=False) == (Device("cpu", fuse=False), "as asked")
+    assert parse_device("auto", "xp", fuse=False)[0] == Device("cpu", kernels="xp", fuse=False)
 
 
 def test_a_gpu_that_works(cupy):

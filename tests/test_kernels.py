@@ -12,7 +12,7 @@ from gpucnn_kernels.arrays import namespace, out_size
 from gradcheck import tie_free
 
 import gpucnn.functional as F
-from gpucnn import Tensor
+from gpucnn import Device, Tensor
 
 FOLDER = Path(kernels.__file__).parent
 PAIRS = [(op, impl) for op, implementations in kernels.ops().items() for impl in implementations]
@@ -177,7 +177,8 @@ def test_a_kernel_gets_contiguous_arrays_only(op, f, x_shape, w_shape, spread, m
     names = public_functions(FOLDER / f"{op}_xp.py")
     for name in names:
         monkeypatch.setattr(module, name, watched(name, getattr(module, name)))
-    x, w = (Tensor(np.ones(shape), requires_grad=True) for shape in (x_shape, w_shape))
+    sim = Device("sim", kernels="xp")
+    x, w = (Tensor(np.ones(shape), True, sim) for shape in (x_shape, w_shape))
     x.data = np.asfortranarray(x.data)
     y = f(x, w)
     (y.sum() if spread else (F.cat([y, y], 1) ** 2).sum()).backward()

@@ -27,11 +27,12 @@ def eval_(
     download: bool,
     device: str,
     kernels: str | None,
+    fuse: bool,
     as_json: bool,
 ) -> None:
     """Measure the model in RUN (a run folder or a .safetensors file) on the test images of its data set."""
     output = Output(as_json)
-    where, why = parse_device(device, kernels)
+    where, why = parse_device(device, kernels, fuse)
     model, meta = restore(run, where)
     if context.get_parameter_source("dataset") is click.core.ParameterSource.DEFAULT:
         dataset, data_path = meta["dataset"], data_path or meta["data_path"]

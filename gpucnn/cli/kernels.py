@@ -10,7 +10,7 @@ import gpucnn_kernels
 import numpy as np
 from gpucnn_kernels import cases
 
-from ..backend import Device, own_kernels, parse_device, probe_kernels
+from ..backend import KINDS, Device, own_kernels, parse_device, probe_kernels
 from ..errors import DeviceError, GpucnnError, UsageError
 from .isolated import Died, isolated
 from .options import json_option
@@ -31,7 +31,7 @@ def list_(as_json: bool) -> None:
 
     output = Output(as_json)
     ops = gpucnn_kernels.ops()
-    kinds = sorted({impl for impls in ops.values() for impl in impls}, key=("xp", "cpu", "numba", "raw").index)
+    kinds = sorted({impl for impls in ops.values() for impl in impls}, key=gpucnn_kernels.IMPLEMENTATIONS.index)
     table = Table("op", *kinds, box=None)
     for op, impls in ops.items():
         table.add_row(op, *("yes" if kind in impls else "" for kind in kinds))
@@ -185,7 +185,7 @@ def chosen(what: str | None, op: str | None, impl: str | None, where: Device, ou
         return
     pairs = [(o, i) for o in ([name] if name else cases.ops()) for i in gpucnn_kernels.implementations(o)]
     pairs = [
-        (o, i) for o, i in pairs if impl in (None, i) and ((i in ("xp", "cpu")) == (where.type == "cpu") or i == impl)
+        (o, i) for o, i in pairs if impl in (None, i) and ((i in KINDS["cpu"]) == (where.type == "cpu") or i == impl)
     ]
     if not pairs:
         kinds = ", ".join(gpucnn_kernels.implementations(name)) if name else "xp, numba, raw"

@@ -44,11 +44,14 @@ def data_options(command: Any) -> Any:
 
 
 def device_options(command: Any) -> Any:
-    """--device, --kernels"""
+    """--device, --kernels, --fuse/--no-fuse"""
+    command = click.option(
+        "--fuse/--no-fuse", default=True, help="Run layers as one kernel where there is one.  [default: fuse]"
+    )(command)
     command = click.option(
         "--kernels",
         metavar="KIND",
-        help="Which kernels run: xp, numba or raw, or single ops (conv2d=raw,maxpool2d=numba, conv2d=my_conv.cu).",
+        help="Which kernels run: xp, cpu, exact, numba or raw, or single ops (maxpool2d=numba,conv2d=my_conv.cu).",
     )(command)
     return click.option(
         "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, or sim (CUDA kernels on the CPU)."

@@ -77,7 +77,7 @@ class Run:
     def __init__(self, flags: dict[str, Any], output: Output) -> None:
         self.flags, self.output = flags, output
         make_model = model_class(flags["model"])
-        self.device, why = parse_device(flags["device"], flags["kernels"])
+        self.device, why = parse_device(flags["device"], flags["kernels"], flags["fuse"])
         size = make_model.image_size or (32, 32)
         self.raw_data = load(flags["dataset"], flags["data_path"], flags["download"], size)
         self.data = self.raw_data.fit(make_model.image_size) if make_model.image_size else self.raw_data

@@ -16,7 +16,7 @@ class Conv2d(Function):
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
         self.x, self.w, self.b = x, w, b
-        kernel = self.device.kernel("conv2d")
+        kernel = self.device.kernel("conv2d", self.w.dtype)
         parts = [
             kernel.forward(self._slice(x, g, 1), self._slice(w, g), self._slice(b, g), self.stride, self.padding)
             for g in range(self.groups)
@@ -24,7 +24,7 @@ class Conv2d(Function):
         return self._join(parts, 1)
 
     def backward(self, gy: Array) -> tuple:
-        kernel = self.device.kernel("conv2d")
+        kernel = self.device.kernel("conv2d", self.w.dtype)
         gxs, gws, gbs = [], [], []
         for g in range(self.groups):
             gy_g, x, w = self._slice(gy, g, 1), self._slice(self.x, g, 1), self._slice(self.w, g)
@@ -38,12 +38,12 @@ class Conv2d(Function):
         return (gx, gw) if self.b is None else (gx, gw, gb)
 
     def _slice(self, array: Any, group: int, dim: int = 0) -> Any:
-        """The channels of one group along `dim`, contiguous: kernels take nothing else."""
+        """The channels of one group along `dim`, as kernels take them."""
         if array is None:
             return None
         size = array.shape[dim] // self.groups
         part = slice(group * size, (group + 1) * size)
-        return self.device.xp.ascontiguousarray(array[part] if dim == 0 else array[:, part])
+        return self.device.contiguous(array[part] if dim == 0 else array[:, part])
 
     def _join(self, parts: list, dim: int) -> Any:
         """One array of what the groups gave; None where nobody needed it."""

@@ -32,9 +32,9 @@ class Dropout(Function):
         return self._masked("backward", gy)
 
     def _masked(self, direction: str, x: Array) -> Array:
-        place, kernel = self.place, self.device.kernel("dropout")
+        place, kernel = self.place, self.device.kernel("dropout", x.dtype)
         samples = self.device.asarray(place.samples, "int32")
-        x = self.device.xp.ascontiguousarray(x)  # kernels take nothing else
+        x = self.device.contiguous(x)
         return getattr(kernel, direction)(x, self.p, place.seed, place.use, place.epoch, samples, self.channels)
 
 

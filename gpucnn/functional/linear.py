@@ -10,15 +10,15 @@ class Linear(Function):
     """Over the last dimension; the kernels know only matrices."""
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        contiguous = self.device.xp.ascontiguousarray  # kernels take nothing else
+        contiguous = self.device.contiguous
         self.x_shape, self.x = x.shape, contiguous(x.reshape(-1, x.shape[-1]))
         self.w, self.b = contiguous(w), None if b is None else contiguous(b)
-        y = self.device.kernel("linear").forward(self.x, self.w, self.b)
+        y = self.device.kernel("linear", self.w.dtype).forward(self.x, self.w, self.b)
         return y.reshape(*x.shape[:-1], len(w))
 
     def backward(self, gy: Array) -> tuple:
-        kernel = self.device.kernel("linear")
-        gy = self.device.xp.ascontiguousarray(gy.reshape(-1, gy.shape[-1]))
+        kernel = self.device.kernel("linear", self.w.dtype)
+        gy = self.device.contiguous(gy.reshape(-1, gy.shape[-1]))
         gx = kernel.backward_input(gy, self.w).reshape(self.x_shape) if self.needs[0] else None
         gw, gb = kernel.backward_weight(gy, self.x) if any(self.needs[1:]) else (None, None)
         return (gx, gw) if self.b is None else (gx, gw, gb)

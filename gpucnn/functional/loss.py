@@ -12,14 +12,15 @@ class CrossEntropy(Function):
         self.target, self.label_smoothing = target, label_smoothing
 
     def forward(self, logits: Array) -> Array:
-        logits = self.device.xp.ascontiguousarray(logits)
-        kernel = self.device.kernel("cross_entropy")
+        logits = self.device.contiguous(logits)
+        kernel = self.device.kernel("cross_entropy", logits.dtype)
         loss, self.log_p = kernel.forward(logits, self.target, self.label_smoothing)
         return loss
 
     def backward(self, gy: Array) -> Array:
         gy = self.device.xp.asarray(gy)  # NumPy makes a number of what it computes from a 0-d array
-        return self.device.kernel("cross_entropy").backward(gy, self.log_p, self.target, self.label_smoothing)
+        kernel = self.device.kernel("cross_entropy", self.log_p.dtype)
+        return kernel.backward(gy, self.log_p, self.target, self.label_smoothing)
 
 
 def cross_entropy(logits: Tensor, target: Any, *, label_smoothing: float = 0.0) -> Tensor:

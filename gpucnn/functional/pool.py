@@ -16,34 +16,34 @@ class Pool2d(Function):
 class MaxPool2d(Pool2d):
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape
-        x = self.device.xp.ascontiguousarray(x)  # kernels take nothing else
-        y, self.code = self.device.kernel("maxpool2d").forward(x, *self.window)
+        x = self.device.contiguous(x)
+        y, self.code = self.device.kernel("maxpool2d", x.dtype).forward(x, *self.window)
         return y
 
     def backward(self, gy: Array) -> Array:
-        gy = self.device.xp.ascontiguousarray(gy)
-        return self.device.kernel("maxpool2d").backward(gy, self.code, self.x_shape, *self.window)
+        gy = self.device.contiguous(gy)
+        return self.device.kernel("maxpool2d", gy.dtype).backward(gy, self.code, self.x_shape, *self.window)
 
 
 class AvgPool2d(Pool2d):
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape
-        x = self.device.xp.ascontiguousarray(x)
-        return self.device.kernel("avgpool2d").forward(x, *self.window)
+        x = self.device.contiguous(x)
+        return self.device.kernel("avgpool2d", x.dtype).forward(x, *self.window)
 
     def backward(self, gy: Array) -> Array:
-        gy = self.device.xp.ascontiguousarray(gy)
-        return self.device.kernel("avgpool2d").backward(gy, self.x_shape, *self.window)
+        gy = self.device.contiguous(gy)
+        return self.device.kernel("avgpool2d", gy.dtype).backward(gy, self.x_shape, *self.window)
 
 
 class GlobalAvgPool2d(Function):
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape
-        return self.device.kernel("globalavgpool2d").forward(self.device.xp.ascontiguousarray(x))
+        return self.device.kernel("globalavgpool2d", x.dtype).forward(self.device.contiguous(x))
 
     def backward(self, gy: Array) -> Array:
-        gy = self.device.xp.ascontiguousarray(gy)
-        return self.device.kernel("globalavgpool2d").backward(gy, self.x_shape)
+        gy = self.device.contiguous(gy)
+        return self.device.kernel("globalavgpool2d", gy.dtype).backward(gy, self.x_shape)
 
 
 def pool_window(kernel_size: Any, stride: Any, padding: Any) -> tuple:
