@@ -36,13 +36,15 @@ def step_tables(record: dict[str, Any]) -> str:
     """A row a network, batch and number of threads; a column for each subject that was measured somewhere."""
     names = [name for name in COLUMNS if any(name in run["subjects"] for run in record["runs"])]
     parts = [_steps(record, names, part, title) for part, title in (("step", "training step"), ("eval", "eval step"))]
+    others = max((max(one["others"]) for run in record["runs"] for one in run["subjects"].values()), default=0.0)
     ours = [run["subjects"]["gpucnn"] for run in record["runs"] if "gpucnn" in run["subjects"]]
     kernels = " and ".join(sorted({f"`{one['details']['kernels']}`" for one in ours}))
     how = (
         f"Median milliseconds of {record['rounds']} rounds, each measurement a process of its own, in turns; in "
         "brackets what the slowest and the fastest round leave open. The factor is the time of the fastest eager "
         "PyTorch of the row over gpucnn's. With malloc tuned, glibc keeps freed memory, and no step meets fresh pages. "
-        f"Images a second are those of gpucnn with shuffled, cropped and flipped batches. Kernels of gpucnn: {kernels}."
+        f"Images a second are those of gpucnn with shuffled, cropped and flipped batches. "
+        f"Kernels of gpucnn: {kernels}. Others used at most {others:.2f} cores meanwhile."
     )
     return "\n\n".join([*parts, f"{how} {_where(record)}"])
 
