@@ -60,7 +60,7 @@ class Pool:
 
 def _rounded(size: int) -> int:
     """Sizes in steps of an eighth: 8, 9, .. 16, 18, ... lines, so that nearly equal ones share their blocks."""
-    step = max(_ALIGNMENT, 1 << max(size - 1, 1).bit_length() - 4)
+    step = max(_ALIGNMENT, 1 << max(size - 1, 8).bit_length() - 4)
     return -(-max(size, 1) // step) * step
 
 
