@@ -8,7 +8,9 @@ There is no vector of integers: codes of pooling are computed as floats, exactly
 """
 
 import operator
+from itertools import product
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -16,10 +18,13 @@ from numba.core.datamodel import PrimitiveModel
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
+from ..maxpool2d_xp import DEAD
+from .compiled import inlined
 from .target import TARGET
 
 LANES = TARGET.lanes
 BYTES = 4 * LANES
+PARTS = 16 // LANES  # vectors in a line
 
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -153,3 +158,61 @@ def _select(name, ordered, symbol, doc):
 where_equal = _select("where_equal", True, "==", "x where a == b, else y.")
 where_greater = _select("where_greater", True, ">", "x where a > b, else y.")
 where_not_less_or_equal = _select("where_not_less_or_equal", False, ">", "x where a > b or one is NaN, else y.")
+
+
+@intrinsic
+def transpose(typing, source, target):
+    """16 x 16 float32 in lines, one after another in memory: target[i][j] = source[j][i]."""
+
+    def lower(context, builder, signature, args):
+        for row, column in product(range(PARTS), repeat=2):
+            at = [
+                builder.add(args[0], ir.Constant(args[0].type, (row * LANES + i) * 64 + column * BYTES))
+                for i in range(LANES)
+            ]
+            rows = [builder.load(pointer(builder, each), align=4) for each in at]
+            distance = LANES // 2
+            while distance:  # exchange the two squares off the diagonal of each square of 2 * distance
+                for i in (i for i in range(LANES) if not i & distance):
+                    a, b = rows[i], rows[i + distance]
+                    low = [j if not j & distance else LANES + j - distance for j in range(LANES)]
+                    high = [j + distance if not j & distance else LANES + j for j in range(LANES)]
+                    rows[i], rows[i + distance] = (
+                        builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), LANES), places))
+                        for places in (low, high)
+                    )
+                distance //= 2
+            for i, value in enumerate(rows):
+                to = builder.add(args[1], ir.Constant(args[1].type, (column * LANES + i) * 64 + row * BYTES))
+                builder.store(value, pointer(builder, to), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), lower
+
+
+@inlined
+def address(array, i, j, k, lane):
+    """The address of array[i, j, k, lane]."""
+    steps = array.strides
+    return array.ctypes.data + i * steps[0] + j * steps[1] + k * steps[2] + lane * steps[3]
+
+
+@inlined
+def where_larger(a, b, x, y):
+    """x where a replaces b as the maximum, else y: a NaN replaces any number, and nothing replaces a NaN."""
+    return where_equal(b, b, where_not_less_or_equal(a, b, x, y), y)
+
+
+@inlined
+def relu_maxpool(window, row_step, column_step, rows, columns, y, code):
+    """The maximum of a window of lines, or 0, and the code of its place: see conv2d_relu_maxpool_xp.py. Addresses."""
+    for part in range(PARTS):
+        zero = splat(np.float32(0))
+        best, place = load(window + part * BYTES), zero
+        for row in range(rows):
+            for column in range(columns):
+                value = load(window + row * row_step + column * column_step + part * BYTES)
+                place = where_larger(value, best, splat(np.float32(row * columns + column)), place)
+                best = where_larger(value, best, value, best)
+        store(y + part * BYTES, where_not_less_or_equal(best, zero, best, zero))
+        store_codes(code + part * LANES, where_not_less_or_equal(best, zero, place, splat(np.float32(DEAD))))

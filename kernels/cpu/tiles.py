@@ -6,7 +6,7 @@ a convolution's window; a matrix product needs one of them. Address = base + 4 *
 outer    sum[row][image] += a[row] * b[image]        a: weights, broadcast;  b: lines of images
          rows x lines: each weight is used for all images of the lines, each line for all rows
 
-dot      sum[row][column] += a[row][image] * b[column][image], summed over the images at the end
+dot      sum[row][column][lane] += a[row][image] * b[column][image]
          rows x columns: gradients of weights, which are sums over images
 
 These are Python functions that write LLVM's instructions: the loops over rows and columns below run when a kernel is
@@ -24,12 +24,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiled import inlined
-from .simd import BYTES, FLOAT, VECTOR, constant, fma, pointer, splat_value
+from .simd import BYTES, FLOAT, PARTS, VECTOR, constant, fma, pointer, splat_value
 from .target import TARGET
 
-_INT = ir.IntType(64)
-_LINE_BYTES = 64
-_PARTS = _LINE_BYTES // BYTES  # vectors in a line
+_INT, _INT32 = ir.IntType(64), ir.IntType(32)
 
 NOTHING, BEFORE = 0, -1  # in place of the address of a bias
 
@@ -76,6 +74,35 @@ def _cases(builder, value, count):
     builder.position_at_end(end)
 
 
+def _outer_cases(builder, c, c_row, c_line, bias, b_line, case, body):
+    """`outer` for each height and width of the tile; body(step) writes the loop around step(weights, images).
+
+    weights: the address of the weight of each row, images: that of the first line.
+    """
+    with _cases(builder, case, TARGET.rows * TARGET.lines) as (blocks, end):
+        for i, block in blocks:
+            builder.position_at_end(block)
+            lines, rows = divmod(i - 1, TARGET.rows)
+            places = list(product(range(lines + 1), range(PARTS)))  # of the vectors in a row of the tile
+            sums = [[cgutils.alloca_once(builder, VECTOR) for _ in places] for _ in range(rows + 1)]
+            _start(builder, sums, places, c, c_row, c_line, bias)
+
+            def step(weight_of, images_at, sums=sums, places=places):
+                images = [
+                    builder.load(pointer(builder, _at(builder, images_at, b_line, line, part * BYTES)), align=4)
+                    for line, part in places
+                ]
+                for row, vectors in enumerate(sums):
+                    weight = splat_value(builder, builder.load(pointer(builder, weight_of(row), FLOAT)))
+                    for each, image in zip(vectors, images, strict=True):
+                        builder.store(fma(builder, weight, image, builder.load(each)), each)
+
+            body(step)
+            for each, at, _ in _tile(builder, sums, places, c, c_row, c_line):
+                builder.store(builder.load(each), at, align=4)
+            builder.branch(end)
+
+
 @intrinsic
 def _outer(typing, c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps, counts, case):
     i8, three = types.int64, types.UniTuple(types.int64, 3)
@@ -85,29 +112,38 @@ def _outer(typing, c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps
         c_row, c_line, a_row, b_line = (_bytes(builder, step) for step in (c_row, c_line, a_row, b_line))
         a_steps, b_steps = _unpack(builder, a_steps), _unpack(builder, b_steps)
         counts = cgutils.unpack_tuple(builder, counts, 3)
-        with _cases(builder, case, TARGET.rows * TARGET.lines) as (blocks, end):
-            for i, block in blocks:
-                builder.position_at_end(block)
-                lines, rows = divmod(i - 1, TARGET.rows)
-                places = list(product(range(lines + 1), range(_PARTS)))  # of the vectors in a row of the tile
-                sums = [[cgutils.alloca_once(builder, VECTOR) for _ in places] for _ in range(rows + 1)]
-                _start(builder, sums, places, c, c_row, c_line, bias)
-                with _loops(builder, counts, (a, a_steps), (b, b_steps)) as (a_at, b_at):
-                    images = [
-                        builder.load(pointer(builder, _at(builder, b_at, b_line, line, part * BYTES)), align=4)
-                        for line, part in places
-                    ]
-                    for row, vectors in enumerate(sums):
-                        weight = builder.load(pointer(builder, _at(builder, a_at, a_row, row), FLOAT))
-                        weight = splat_value(builder, weight)
-                        for each, image in zip(vectors, images, strict=True):
-                            builder.store(fma(builder, weight, image, builder.load(each)), each)
-                for each, at, _ in _tile(builder, sums, places, c, c_row, c_line):
-                    builder.store(builder.load(each), at, align=4)
-                builder.branch(end)
+
+        def body(step):
+            with _loops(builder, counts, (a, a_steps), (b, b_steps)) as (a_at, b_at):
+                step(lambda row: _at(builder, a_at, a_row, row), b_at)
+
+        _outer_cases(builder, c, c_row, c_line, bias, b_line, case, body)
         return context.get_dummy_value()
 
     return types.void(i8, i8, i8, i8, i8, i8, three, i8, i8, three, three, i8), lower
+
+
+@intrinsic
+def _outer_walk(typing, c, c_row, c_line, bias, a, b, b_line, walk, count, case):
+    i8 = types.int64
+
+    def lower(context, builder, signature, args):
+        c, c_row, c_line, bias, a, b, b_line, walk, count, case = args
+        c_row, c_line, b_line = (_bytes(builder, step) for step in (c_row, c_line, b_line))
+
+        def body(step):
+            with cgutils.for_range(builder, count) as loop:
+                places = builder.add(walk, builder.shl(loop.index, ir.Constant(_INT, 3)))
+                a_at, b_at = (
+                    builder.add(base, builder.sext(builder.load(pointer(builder, at, _INT32)), _INT))
+                    for base, at in ((a, places), (b, builder.add(places, ir.Constant(_INT, 4))))
+                )
+                step(lambda row: builder.add(a_at, ir.Constant(_INT, 4 * row)), b_at)
+
+        _outer_cases(builder, c, c_row, c_line, bias, b_line, case, body)
+        return context.get_dummy_value()
+
+    return types.void(i8, i8, i8, i8, i8, i8, i8, i8, i8, i8), lower
 
 
 def _tile(builder, sums, places, c, c_row, c_line):
@@ -135,6 +171,18 @@ def _start(builder, sums, places, c, c_row, c_line, bias):
 
 
 @inlined
+def tile_count(count, most):
+    """How many tiles of at most `most` cover `count`."""
+    return (count + most - 1) // most
+
+
+@inlined
+def tile_start(tile, tiles, count):
+    """Where a tile begins when `count` is divided evenly; the next one's start is its end."""
+    return tile * count // tiles
+
+
+@inlined
 def outer(c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps, counts, rows, lines):
     """c[row, line] = bias[row] + sum over the loops of a[row] * b[line].
 
@@ -142,6 +190,15 @@ def outer(c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps, counts,
     Addresses in bytes, steps in elements; rows in 1 .. TARGET.rows, lines in 1 .. TARGET.lines.
     """
     _outer(c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps, counts, rows + (lines - 1) * TARGET.rows)
+
+
+@inlined
+def outer_walk(c, c_row, c_line, bias, a, b, b_line, walk, count, rows, lines):
+    """As `outer`, with one loop over a table: walk[i] = (place of the weights, place of the lines), int32, in bytes.
+
+    The weights of all rows lie side by side.
+    """
+    _outer_walk(c, c_row, c_line, bias, a, b, b_line, walk, count, rows + (lines - 1) * TARGET.rows)
 
 
 @intrinsic
@@ -162,7 +219,7 @@ def _dot(typing, c, c_row, c_column, a, a_row, a_steps, b, b_column, b_steps, co
                     for _ in range(rows + 1)
                 ]
                 with _loops(builder, counts, (a, a_steps), (b, b_steps)) as (a_at, b_at):
-                    for part in range(_PARTS):
+                    for part in range(PARTS):
                         right = [
                             builder.load(pointer(builder, _at(builder, b_at, b_column, column, part * BYTES)), align=4)
                             for column in range(columns + 1)
@@ -173,32 +230,18 @@ def _dot(typing, c, c_row, c_column, a, a_row, a_steps, b, b_column, b_steps, co
                                 builder.store(fma(builder, left, factor, builder.load(each)), each)
                 for row, vectors in enumerate(sums):
                     for column, each in enumerate(vectors):
-                        at = _at(builder, _at(builder, c, c_row, row), c_column, column)
-                        at = pointer(builder, at, FLOAT)
-                        builder.store(builder.fadd(builder.load(at), _sum(builder, builder.load(each))), at)
+                        at = pointer(builder, _at(builder, _at(builder, c, c_row, row), c_column, column))
+                        before = builder.load(at, align=4)
+                        builder.store(builder.fadd(before, builder.load(each)), at, align=4)
                 builder.branch(end)
         return context.get_dummy_value()
 
     return types.void(i8, i8, i8, i8, i8, three, i8, i8, three, three, i8), lower
 
 
-def _sum(builder, value):
-    """The sum of all lanes: halves are added until one lane is left."""
-    while value.type.count > 1:
-        half = value.type.count // 2
-        low, high = (
-            builder.shuffle_vector(
-                value, value, ir.Constant(ir.VectorType(ir.IntType(32), half), [*range(i, i + half)])
-            )
-            for i in (0, half)
-        )
-        value = builder.fadd(low, high)
-    return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
-
-
 @inlined
 def dot(c, c_row, c_column, a, a_row, a_steps, b, b_column, b_steps, counts, rows, columns):
-    """c[row, column] += sum over the loops and the 16 images of a line of a[row] * b[column].
+    """c[row, column] += sum over the loops of a[row] * b[column]; c holds vectors, whose lanes are still to be added up.
 
     Addresses in bytes, steps in elements; rows in 1 .. TARGET.dot_rows, columns in 1 .. TARGET.dot_columns.
     """

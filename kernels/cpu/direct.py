@@ -1,0 +1,227 @@
+"""Convolution of any shape, without copies of windows: each tile of the result walks through the inputs it needs.
+
+    y[co, oy, ox] = b[co] + sum over ci, ky, kx of w[co, ci, ky, kx] * x[ci, oy*sh + ky - ph, ox*sw + kx - pw]
+
+All arrays are lines of images (layout.py), so this is one `outer` tile for a few channels co of a pixel (oy, ox), and
+its three loops are ci, ky and kx. At the border the loops over ky and kx are shorter: nothing is padded. The gradient
+of x is the same sum with the roles of x and y exchanged; that of w, a sum over pixels and images, is made of `dot`
+tiles. "Direct" as in Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions on SIMD
+architectures"; that the loops take arbitrary steps replaces the im2col matrix.
+
+Work is divided over threads so that each sum has one order, whatever their number.
+"""
+
+import numpy as np
+from numba import prange
+
+from .compiled import compiled, inlined
+from .layout import LINE
+from .simd import LANES, address, load, relu_maxpool, store
+from .target import TARGET
+from .tiles import NOTHING, dot, outer_walk, tile_count, tile_start
+
+_WIDTH = TARGET.lines * LINE  # images of a tile
+_L2 = 1 << 18  # bytes of it for the inputs of a row
+_LINES_IN_L1 = 64  # of each of the dot_rows + dot_columns operands in the gradient of w
+
+_LINES, _WEIGHTS, _CODES = "f4[:,:,:,:]", "f4[:,:,:,::1]", "u1[:,:,:,:]"
+
+
+@inlined
+def window_range(o, size, kernel, stride, padding):
+    """(first, count) of the taps k of output o that lie on inputs: 0 <= o*stride + k - padding < size."""
+    first = max(0, padding - o * stride)
+    return first, max(0, min(kernel, size + padding - o * stride) - first)
+
+
+@inlined
+def outputs_range(i, size, kernel, stride, padding):
+    """(first tap, first output, count) of what reads input i: tap k from output (i + padding - k) / stride.
+
+    Each following tap is `stride` further, its output one earlier. size: of the output.
+    """
+    o = min((i + padding) // stride, size - 1)
+    k = i + padding - o * stride
+    return k, o, max(0, min(o + 1, (kernel - k + stride - 1) // stride))
+
+
+@inlined
+def pixels_range(k, size, out, stride, padding):
+    """(first, count) of the outputs whose tap k lies on an input."""
+    first = max(0, (padding - k + stride - 1) // stride)
+    last = min(out - 1, (size - 1 + padding - k) // stride)
+    return first, max(0, last - first + 1)
+
+
+@inlined
+def lines_at_a_time(row, lanes):
+    """How many lanes a task takes: the lines of a row of windows, `row` of them for 16 images, should stay in L2.
+
+    All of them where they fit: images lie side by side, so the more at a time, the longer are the runs in memory.
+    """
+    return max(_WIDTH, min(lanes, _L2 // (4 * row) // _WIDTH * _WIDTH))
+
+
+@inlined
+def packed(w, o, i):
+    """w (o, i, kh, kw) -> (tiles of o, i, kh, kw, TARGET.rows): what a tile needs at a time, side by side.
+
+    o, i: which dimension of w is which; exchanged for the gradient of the input.
+    """
+    count, depth, kh, kw = w.shape[o], w.shape[i], w.shape[2], w.shape[3]
+    tiles = tile_count(count, TARGET.rows)
+    a = np.zeros((tiles, depth, kh, kw, TARGET.rows), np.float32)
+    for tile in range(tiles):
+        first = tile_start(tile, tiles, count)
+        for row in range(tile_start(tile + 1, tiles, count) - first):
+            for k in range(depth):
+                for ky in range(kh):
+                    for kx in range(kw):
+                        a[tile, k, ky, kx, row] = w[first + row, k, ky, kx] if o == 0 else w[k, first + row, ky, kx]
+    return a
+
+
+@inlined
+def fill_walk(walk, depth, kernel, ys, xs, step, steps):
+    """The places of depth x window taps: ys, xs = (first tap, count), `step` taps apart; steps: of the lines, in bytes.
+
+    Returns how many there are.
+    """
+    place = 0
+    for k in range(depth):
+        for y in range(ys[1]):
+            for x in range(xs[1]):
+                tap = (k * kernel[0] + ys[0] + y * step[0]) * kernel[1] + xs[0] + x * step[1]
+                walk[place, 0] = 4 * TARGET.rows * tap
+                walk[place, 1] = k * steps[0] + y * steps[1] + x * steps[2]
+                place += 1
+    return place
+
+
+@compiled(
+    f"void({_LINES}, {_WEIGHTS}, f4[::1], {_LINES}, {_CODES}, UniTuple(i8, 2), UniTuple(i8, 2), UniTuple(i8, 2), b1)",
+    parallel=True,
+)
+def forward(x, w, b, y, code, stride, padding, pool, fused):
+    """y = conv2d(x, w, b), or its max pool after a ReLU with its code where `fused`. b may be empty."""
+    (co, ci, kh, kw), (h, w_) = w.shape, x.shape[1:3]
+    (sh, sw), (ph, pw), (qh, qw) = stride, padding, pool
+    rows, columns, lanes = y.shape[1:]
+    tiles = tile_count(co, TARGET.rows)
+    a = packed(w, 0, 1)
+    group = lines_at_a_time(ci * kh * w_, lanes)
+    for task in prange(tile_count(lanes, group) * rows):
+        row, first_lane = task % rows, task // rows * group
+        end = min(lanes, first_lane + group)
+        before_pool = np.empty((TARGET.rows, qh, qw, group), np.float32)
+        walk = np.empty((ci * kh * kw, 2), np.int32)
+        known = (-1, -1, -1, -1)
+        count = 0
+        for tile in range(tiles):
+            first = tile_start(tile, tiles, co)
+            channels = tile_start(tile + 1, tiles, co) - first
+            bias = b.ctypes.data + 4 * first if b.size else NOTHING
+            for column in range(columns):
+                for dy, dx in np.ndindex(qh, qw):
+                    oy, ox = row * qh + dy, column * qw + dx
+                    ky, kys = window_range(oy, h, kh, sh, ph)
+                    kx, kxs = window_range(ox, w_, kw, sw, pw)
+                    if known != (ky, kys, kx, kxs):
+                        known = (ky, kys, kx, kxs)
+                        count = fill_walk(walk, ci, (kh, kw), (ky, kys), (kx, kxs), (1, 1), x.strides)
+                    if fused:
+                        sums, step = address(before_pool, 0, dy, dx, 0), qh * qw * group
+                    else:
+                        sums, step = address(y, first, oy, ox, first_lane), y.strides[0] // 4
+                    window = address(x, 0, oy * sh + ky - ph, ox * sw + kx - pw, 0)
+                    for lane in range(first_lane, end, _WIDTH):
+                        lines = min(TARGET.lines, (end - lane) // LINE)
+                        outer_walk(
+                            sums + 4 * (lane - first_lane), step, LINE, bias, a[tile].ctypes.data,
+                            window + 4 * lane, LINE, walk.ctypes.data, count, channels, lines,
+                        )  # fmt: skip
+                if fused:
+                    for channel in range(channels):
+                        for lane in range(first_lane, end, LINE):
+                            relu_maxpool(
+                                address(before_pool, channel, 0, 0, lane - first_lane), 4 * qw * group, 4 * group, qh, qw,
+                                address(y, first + channel, row, column, lane),
+                                address(code, first + channel, row, column, lane),
+                            )  # fmt: skip
+
+
+@compiled(f"void({_LINES}, {_WEIGHTS}, {_LINES}, UniTuple(i8, 2), UniTuple(i8, 2))", parallel=True)
+def backward_input(gy, w, gx, stride, padding):
+    """gx (ci, h, w, lanes) of gy (co, oh, ow, lanes)."""
+    (co, ci, kh, kw), (oh, ow), (h, w_, lanes) = w.shape, gy.shape[1:3], gx.shape[1:]
+    (sh, sw), (ph, pw) = stride, padding
+    tiles = tile_count(ci, TARGET.rows)
+    a = packed(w, 1, 0)
+    steps = (gy.strides[0], -gy.strides[1], -gy.strides[2])
+    group = lines_at_a_time(co * kh * ow, lanes)
+    for task in prange(tile_count(lanes, group) * h):
+        iy, first_lane = task % h, task // h * group
+        end = min(lanes, first_lane + group)
+        ky, oy, kys = outputs_range(iy, oh, kh, sh, ph)
+        walk = np.empty((co * kh * kw, 2), np.int32)
+        known = (-1, -1)
+        count = 0
+        for tile in range(tiles):
+            first = tile_start(tile, tiles, ci)
+            channels = tile_start(tile + 1, tiles, ci) - first
+            for phase in range(sw):  # inputs that are read by the same taps
+                for ix in range(phase, w_, sw):
+                    kx, ox, kxs = outputs_range(ix, ow, kw, sw, pw)
+                    if known != (kx, kxs):
+                        known = (kx, kxs)
+                        count = fill_walk(walk, co, (kh, kw), (ky, kys), known, stride, steps)
+                    for lane in range(first_lane, end, _WIDTH):
+                        lines = min(TARGET.lines, (end - lane) // LINE)
+                        outer_walk(
+                            address(gx, first, iy, ix, lane), gx.strides[0] // 4, LINE, NOTHING, a[tile].ctypes.data,
+                            address(gy, 0, oy, ox, lane), LINE, walk.ctypes.data, count, channels, lines,
+                        )  # fmt: skip
+
+
+@compiled(
+    f"void({_LINES}, {_LINES}, {_WEIGHTS}, f4[:,:,:,:,::1], f4[:,::1], UniTuple(i8, 2), UniTuple(i8, 2))", parallel=True
+)
+def backward_weight(gy, x, gw, sums, bias_sums, stride, padding):
+    """gw (co, ci, kh, kw). sums (co, ci, kh, kw, LANES), bias_sums (co, LANES): vectors of sums, zeros at first."""
+    (co, ci, kh, kw), (h, w_), (oh, ow, lanes) = gw.shape, x.shape[1:3], gy.shape[1:]
+    (sh, sw), (ph, pw) = stride, padding
+    gy_channel, gy_row, gy_column = gy.strides[0] // 4, gy.strides[1] // 4, gy.strides[2] // 4
+    x_channel, x_column = x.strides[0] // 4, x.strides[2] // 4
+    co_tiles, ci_tiles = tile_count(co, TARGET.dot_rows), tile_count(ci, TARGET.dot_columns)
+    lines = lanes // LINE
+    chunk = max(1, _LINES_IN_L1 // lines)
+    for task in prange(co_tiles * ci_tiles * kh):
+        ky, tile = task % kh, task // kh
+        o, i = tile_start(tile // ci_tiles, co_tiles, co), tile_start(tile % ci_tiles, ci_tiles, ci)
+        rows = tile_start(tile // ci_tiles + 1, co_tiles, co) - o
+        columns = tile_start(tile % ci_tiles + 1, ci_tiles, ci) - i
+        first, count = pixels_range(ky, h, oh, sh, ph)
+        for oy in range(first, first + count):
+            for start in range(0, ow, chunk):
+                for kx in range(kw):
+                    ox, oxs = pixels_range(kx, w_, ow, sw, pw)
+                    left, right = max(ox, start), min(ox + oxs, start + chunk)
+                    dot(
+                        sums.ctypes.data + 4 * LANES * (((o * ci + i) * kh + ky) * kw + kx),
+                        ci * kh * kw * LANES, kh * kw * LANES,
+                        address(gy, o, oy, left, 0), gy_channel, (0, gy_column, LINE),
+                        address(x, i, oy * sh + ky - ph, left * sw + kx - pw, 0), x_channel, (0, sw * x_column, LINE),
+                        (1, max(0, right - left), lines), rows, columns,
+                    )  # fmt: skip
+    for o in prange(co):
+        for lane in range(0, lanes, LANES):
+            bias = address(gy, o, 0, 0, lane)
+            total = load(bias)
+            for pixel in range(1, oh * ow):
+                total = total + load(bias + 4 * (pixel // ow * gy_row + pixel % ow * gy_column))
+            at = bias_sums[o].ctypes.data
+            store(at, load(at) + total)
+        for i in range(ci):
+            for ky in range(kh):
+                for kx in range(kw):
+                    gw[o, i, ky, kx] = sums[o, i, ky, kx].sum()

@@ -1,0 +1,416 @@
+"""3x3 convolution with stride 1 by Winograd's F(4x4, 3x3): 36 products for 16 outputs, where the sum itself takes 144.
+
+A 1-D convolution of 6 inputs d with 3 weights g gives 4 outputs y. Seen as polynomials it is a product, and a product
+is known by its values at 6 points; so y = A^T [(G g) * (B^T d)] (Lavin and Gray 2015, arXiv:1509.09308). In two
+dimensions the matrices act on rows and columns, the products in the middle are 36 matrix products over channels:
+
+    u[point] (co, ci) = G w G^T          v[point] (ci, images) = B^T x B        m[point] = u[point] @ v[point]
+    y = A^T m A
+
+and the gradients are the transposed maps, in the order of the chain rule (not other convolutions):
+
+    dm = A gy A^T        gx += B (u^T dm) B^T, overlapping        gw = G^T (dm v^T) G
+
+The points are 0, 1/sqrt 2, -1/sqrt 2, sqrt 2, -sqrt 2 and infinity. They decide the rounding errors: those of the
+usual 0, 1, -1, 2, -2 are about five times as large (docs/decisions.md). With s = 1/sqrt 2 and t = sqrt 2:
+
+          1    .    -5/2   .    1   .             1     .      .
+          .   -t    -2     s    1   .           -2/3  -2s/3  -1/3           1   1   1   1   1   .
+    B^T = .    t    -2    -s    1   .       G = -2/3   2s/3  -1/3     A^T = .   s  -s   t  -t   .
+          .   -s    -1/2   t    1   .            1/6   t/6    1/3           .  1/2 1/2  2   2   .
+          .    s    -1/2  -t    1   .            1/6  -t/6    1/3           .  s/2 -s/2 2t -2t  1
+          .    1     .   -5/2   .   1             .     .      1
+
+The tiles of 4x4 outputs are taken in chunks of all images, so that v and m of a chunk stay in the cache.
+"""
+
+import numpy as np
+from numba import prange
+
+from .compiled import compiled, inlined
+from .layout import LINE
+from .simd import (
+    BYTES,
+    LANES,
+    PARTS,
+    address,
+    load,
+    load_codes,
+    relu_maxpool,
+    splat,
+    store,
+    transpose,
+    where_equal,
+)
+from .target import TARGET
+from .tiles import BEFORE, NOTHING, outer, tile_count, tile_start
+
+_POINTS = 36
+_CHUNK = 32  # lines of a chunk: tiles x lines of images
+_S, _T = np.float32(0.5**0.5), np.float32(2**0.5)
+
+_LINES, _WEIGHTS, _CODES, _CHUNKS = "f4[:,:,:,:]", "f4[:,:,:,::1]", "u1[:,:,:,:]", "f4[:,:,:,::1]"
+
+
+def fits(w_shape: tuple, stride: tuple, padding: tuple, pool: tuple, out: tuple) -> bool:
+    """Whether a convolution can be computed this way, and is large enough to gain by it."""
+    co, ci, *kernel = w_shape
+    small = tuple(kernel) == (3, 3) and tuple(stride) == (1, 1) and max(padding) <= 2
+    return small and 4 % pool[0] == 0 and 4 % pool[1] == 0 and min(co, ci) >= 16 and min(out) >= 4
+
+
+@inlined
+def _inputs_to_points(d0, d1, d2, d3, d4, d5):
+    """B^T d"""
+    even1, odd1 = d4 - splat(np.float32(2)) * d2, splat(_S) * d3 - splat(_T) * d1
+    even2, odd2 = d4 - splat(np.float32(0.5)) * d2, splat(_T) * d3 - splat(_S) * d1
+    first, last = d0 - splat(np.float32(2.5)) * d2 + d4, d1 - splat(np.float32(2.5)) * d3 + d5
+    return first, even1 + odd1, even1 - odd1, even2 + odd2, even2 - odd2, last
+
+
+@inlined
+def _points_to_inputs(v0, v1, v2, v3, v4, v5):
+    """B v"""
+    sum1, difference1, sum2, difference2 = v1 + v2, v1 - v2, v3 + v4, v3 - v4
+    return (
+        v0,
+        v5 - splat(_T) * difference1 - splat(_S) * difference2,
+        splat(np.float32(-2.5)) * v0 - splat(np.float32(2)) * sum1 - splat(np.float32(0.5)) * sum2,
+        splat(_S) * difference1 + splat(_T) * difference2 - splat(np.float32(2.5)) * v5,
+        v0 + sum1 + sum2,
+        v5,
+    )
+
+
+@inlined
+def _points_to_outputs(m0, m1, m2, m3, m4, m5):
+    """A^T m"""
+    sum1, difference1, sum2, difference2 = m1 + m2, m1 - m2, m3 + m4, m3 - m4
+    return (
+        m0 + sum1 + sum2,
+        splat(_S) * difference1 + splat(_T) * difference2,
+        splat(np.float32(0.5)) * sum1 + splat(np.float32(2)) * sum2,
+        splat(_S / np.float32(2)) * difference1 + splat(_T * np.float32(2)) * difference2 + m5,
+    )
+
+
+@inlined
+def _outputs_to_points(g0, g1, g2, g3):
+    """A g"""
+    even1, odd1 = g0 + splat(np.float32(0.5)) * g2, splat(_S) * g1 + splat(_S / np.float32(2)) * g3
+    even2, odd2 = g0 + splat(np.float32(2)) * g2, splat(_T) * g1 + splat(_T * np.float32(2)) * g3
+    return g0, even1 + odd1, even1 - odd1, even2 + odd2, even2 - odd2, g3
+
+
+@inlined
+def _weights_to_points(g0, g1, g2):
+    """G g"""
+    even1, odd1 = splat(np.float32(-2 / 3)) * g0 - splat(np.float32(1 / 3)) * g2, splat(_S * np.float32(2 / 3)) * g1
+    even2, odd2 = splat(np.float32(1 / 6)) * g0 + splat(np.float32(1 / 3)) * g2, splat(_T / np.float32(6)) * g1
+    return g0, even1 - odd1, even1 + odd1, even2 + odd2, even2 - odd2, g2
+
+
+@inlined
+def _points_to_weights(u0, u1, u2, u3, u4, u5):
+    """G^T u"""
+    sum1, difference1, sum2, difference2 = u1 + u2, u1 - u2, u3 + u4, u3 - u4
+    return (
+        u0 - splat(np.float32(2 / 3)) * sum1 + splat(np.float32(1 / 6)) * sum2,
+        splat(_T / np.float32(6)) * difference2 - splat(_S * np.float32(2 / 3)) * difference1,
+        u5 - splat(np.float32(1 / 3)) * sum1 + splat(np.float32(1 / 3)) * sum2,
+    )
+
+
+@inlined
+def _load6(at, step):
+    return load(at), load(at + step), load(at + 2 * step), load(at + 3 * step), load(at + 4 * step), load(at + 5 * step)
+
+
+@inlined
+def _load4(at, step):
+    return load(at), load(at + step), load(at + 2 * step), load(at + 3 * step)
+
+
+@inlined
+def _store4(at, step, values):
+    store(at, values[0])
+    store(at + step, values[1])
+    store(at + 2 * step, values[2])
+    store(at + 3 * step, values[3])
+
+
+@inlined
+def _store6(at, step, values):
+    store(at, values[0])
+    store(at + step, values[1])
+    store(at + 2 * step, values[2])
+    store(at + 3 * step, values[3])
+    store(at + 4 * step, values[4])
+    store(at + 5 * step, values[5])
+
+
+@compiled(f"void({_WEIGHTS}, f4[:,:,:,::1], b1)", parallel=True)
+def transform_weights(w, u, exchanged):
+    """u (36, tiles of rows, depth, TARGET.rows) = G w G^T; rows are output channels, or inputs where `exchanged`."""
+    co, ci = w.shape[:2]
+    count = ci if exchanged else co
+    tiles = u.shape[1]
+    for index in prange(co):
+        o = np.int64(index)
+        weights = np.zeros((3, 3, LANES), np.float32)
+        rows = np.empty((6, 3, LANES), np.float32)
+        points = np.empty((6, 6, LANES), np.float32)
+        for start in range(0, ci, LANES):
+            length = min(LANES, ci - start)
+            for i in range(length):
+                for k in range(9):
+                    weights[k // 3, k % 3, i] = w[o, start + i, k // 3, k % 3]
+            for kx in range(3):
+                at = weights.ctypes.data + kx * BYTES
+                g = load(at), load(at + 3 * BYTES), load(at + 6 * BYTES)
+                _store6(rows.ctypes.data + kx * BYTES, 3 * BYTES, _weights_to_points(g[0], g[1], g[2]))
+            for row in range(6):
+                at = rows.ctypes.data + row * 3 * BYTES
+                g = load(at), load(at + BYTES), load(at + 2 * BYTES)
+                _store6(points.ctypes.data + row * 6 * BYTES, BYTES, _weights_to_points(g[0], g[1], g[2]))
+            for i in range(length):
+                row, depth = (start + i, o) if exchanged else (o, start + i)
+                tile = ((row + 1) * tiles - 1) // count  # the one with start <= row
+                place = row - tile_start(tile, tiles, count)
+                for point in range(_POINTS):
+                    u[point, tile, depth, place] = points[point // 6, point % 6, i]
+
+
+@inlined
+def _transform_inputs(x, c, v, first, tiles, columns, padding):
+    """v (36, lines of the chunk, ci, LINE) = B^T x B of channel c, tiles `first` .. of rows of `columns` tiles."""
+    h, w_, lanes = x.shape[1:]
+    lines = lanes // LINE
+    rows = np.empty((6, 6, LANES), np.float32)
+    for tile in range(tiles):
+        top = (first + tile) // columns * 4 - padding[0]
+        left = (first + tile) % columns * 4 - padding[1]
+        inside = top >= 0 and left >= 0 and top + 6 <= h and left + 6 <= w_
+        for part in range(lines * PARTS):
+            for y in range(6):
+                if inside:
+                    d = _load6(address(x, c, top + y, left, part * LANES), x.strides[2])
+                else:
+                    patch = np.zeros((6, LANES), np.float32)
+                    if 0 <= top + y < h:
+                        for k in range(max(0, -left), min(6, w_ - left)):
+                            store(patch[k].ctypes.data, load(address(x, c, top + y, left + k, part * LANES)))
+                    d = _load6(patch.ctypes.data, BYTES)
+                _store6(rows[y].ctypes.data, BYTES, _inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
+            line = tile * lines + part // PARTS
+            at = address(v, 0, line, c, part % PARTS * LANES)
+            for k in range(6):
+                d = _load6(rows.ctypes.data + k * BYTES, 6 * BYTES)
+                _store6(at + k * v.strides[0], 6 * v.strides[0], _inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
+
+
+@inlined
+def _transform_outputs(m, k, b, y, code, first, tiles, columns, pool, fused):
+    """y = A^T m A + b of channel k; or max pool and code of its ReLU."""
+    rows, width, lanes = y.shape[1:]
+    qh, qw = pool
+    lines = lanes // LINE
+    half = np.empty((4, 6, LANES), np.float32)
+    pixels = np.empty((4, 4, LINE), np.float32)
+    bias = splat(b[k] if b.size else np.float32(0))
+    for tile in range(tiles):
+        top, left = (first + tile) // columns * 4 // qh, (first + tile) % columns * 4 // qw
+        for line in range(lines):
+            for part in range(PARTS):
+                at = address(m, 0, tile * lines + line, k, part * LANES)
+                for i in range(6):
+                    d = _load6(at + i * m.strides[0], 6 * m.strides[0])
+                    _store4(
+                        half.ctypes.data + i * BYTES, 6 * BYTES, _points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5])
+                    )
+                for i in range(4):
+                    d = _load6(half[i].ctypes.data, BYTES)
+                    out = _points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5])
+                    out = out[0] + bias, out[1] + bias, out[2] + bias, out[3] + bias
+                    _store4(pixels[i].ctypes.data + part * BYTES, 4 * LINE, out)
+            for i in range(min(4 // qh, rows - top)):
+                for j in range(min(4 // qw, width - left)):
+                    to = address(y, k, top + i, left + j, line * LINE)
+                    at = pixels[i * qh, j * qw].ctypes.data
+                    if fused:
+                        to_code = address(code, k, top + i, left + j, line * LINE)
+                        relu_maxpool(at, 4 * 4 * LINE, 4 * LINE, qh, qw, to, to_code)
+                    else:
+                        for part in range(PARTS):
+                            store(to + part * BYTES, load(at + part * BYTES))
+
+
+@inlined
+def _transform_gradients(gy, code, k, m, first, tiles, columns, pool, fused, bias_sums):
+    """m = A gy A^T of channel k, gy brought back to before pool and ReLU by its code; bias_sums[k] += its sums."""
+    rows, width, lanes = gy.shape[1:]
+    qh, qw = pool
+    lines = lanes // LINE
+    zero = splat(np.float32(0))
+    pixels = np.empty((4, 4, LANES), np.float32)
+    half = np.empty((4, 6, LANES), np.float32)
+    total = load(bias_sums[k].ctypes.data)
+    for tile in range(tiles):
+        top, left = (first + tile) // columns * 4 // qh, (first + tile) % columns * 4 // qw
+        for part in range(lines * PARTS):
+            pixels[:] = 0
+            for i in range(min(4 // qh, rows - top)):
+                for j in range(min(4 // qw, width - left)):
+                    value = load(address(gy, k, top + i, left + j, part * LANES))
+                    at = pixels[i * qh, j * qw].ctypes.data
+                    if fused:
+                        place = load_codes(address(code, k, top + i, left + j, part * LANES))
+                        for q in range(qh * qw):
+                            here = where_equal(place, splat(np.float32(q)), value, zero)
+                            store(at + (q // qw * 4 + q % qw) * BYTES, here)
+                            total = total + here
+                    else:
+                        store(at, value)
+                        total = total + value
+            for i in range(4):
+                g = _load4(pixels[i].ctypes.data, BYTES)
+                _store6(half[i].ctypes.data, BYTES, _outputs_to_points(g[0], g[1], g[2], g[3]))
+            at = address(m, 0, tile * lines + part // PARTS, k, part % PARTS * LANES)
+            for i in range(6):
+                g = _load4(half.ctypes.data + i * BYTES, 6 * BYTES)
+                _store6(at + i * m.strides[0], 6 * m.strides[0], _outputs_to_points(g[0], g[1], g[2], g[3]))
+    store(bias_sums[k].ctypes.data, total)
+
+
+@inlined
+def _add_inputs(v, c, gx, first, tiles, columns, padding):
+    """gx += B v B^T of channel c; neighbouring tiles overlap by two pixels."""
+    h, w_, lanes = gx.shape[1:]
+    lines = lanes // LINE
+    half = np.empty((6, 6, LANES), np.float32)
+    for tile in range(tiles):
+        top = (first + tile) // columns * 4 - padding[0]
+        left = (first + tile) % columns * 4 - padding[1]
+        for part in range(lines * PARTS):
+            at = address(v, 0, tile * lines + part // PARTS, c, part % PARTS * LANES)
+            for i in range(6):
+                d = _load6(at + i * v.strides[0], 6 * v.strides[0])
+                _store6(half.ctypes.data + i * BYTES, 6 * BYTES, _points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5]))
+            for i in range(max(0, -top), min(6, h - top)):
+                d = _load6(half[i].ctypes.data, BYTES)
+                _store6(half[i].ctypes.data, BYTES, _points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5]))
+                for j in range(max(0, -left), min(6, w_ - left)):
+                    to = address(gx, c, top + i, left + j, part * LANES)
+                    store(to, load(to) + load(half[i, j].ctypes.data))
+
+
+@inlined
+def _multiply(u, v, m, point, lines):
+    """m[point] = u[point] @ v[point] for the first `lines` lines of the chunk."""
+    tiles, depth, count = u.shape[1], u.shape[2], m.shape[2]
+    for line in range(0, lines, TARGET.lines):
+        for tile in range(tiles):
+            first = tile_start(tile, tiles, count)
+            outer(
+                address(m, point, line, first, 0), LINE, m.strides[1] // 4, NOTHING,
+                address(u, point, tile, 0, 0), 1, (0, 0, TARGET.rows),
+                address(v, point, line, 0, 0), v.strides[1] // 4, (0, 0, LINE), (1, 1, depth),
+                tile_start(tile + 1, tiles, count) - first, min(TARGET.lines, lines - line),
+            )  # fmt: skip
+
+
+@inlined
+def _multiply_weights(m, v, gu, point, lines, begin):
+    """gu[point] (co, ci) += m[point] @ v[point]^T: sums over images, so panels of 16 channels of v are transposed."""
+    co, ci = m.shape[2], v.shape[2]
+    tiles = tile_count(co, TARGET.rows)
+    panels = np.empty((TARGET.lines, lines, LINE, LINE), np.float32)
+    for start in range(0, ci, LINE * TARGET.lines):
+        count = tile_count(min(ci - start, LINE * TARGET.lines), LINE)
+        for panel in range(count):
+            for line in range(lines):
+                transpose(address(v, point, line, start + panel * LINE, 0), panels[panel, line].ctypes.data)
+        for tile in range(tiles):
+            first = tile_start(tile, tiles, co)
+            outer(
+                address(gu, point, first, start, 0), gu.strides[1] // 4, LINE, NOTHING if begin else BEFORE,
+                address(m, point, 0, first, 0), LINE, (0, m.strides[1] // 4, 1),
+                panels.ctypes.data, lines * LINE * LINE, (0, LINE * LINE, LINE), (1, lines, LINE),
+                tile_start(tile + 1, tiles, co) - first, count,
+            )  # fmt: skip
+
+
+@inlined
+def _weights_gradient(gu, o, gw):
+    """gw[o] = G^T gu G"""
+    ci = gw.shape[1]
+    half = np.empty((3, 6, LANES), np.float32)
+    weights = np.empty((3, 3, LANES), np.float32)
+    for start in range(0, ci, LANES):
+        at = address(gu, 0, o, start, 0)
+        for i in range(6):
+            d = _load6(at + i * gu.strides[0], 6 * gu.strides[0])
+            g = _points_to_weights(d[0], d[1], d[2], d[3], d[4], d[5])
+            for k in range(3):
+                store(half[k, i].ctypes.data, g[k])
+        for i in range(3):
+            d = _load6(half[i].ctypes.data, BYTES)
+            g = _points_to_weights(d[0], d[1], d[2], d[3], d[4], d[5])
+            for k in range(3):
+                store(weights[i, k].ctypes.data, g[k])
+        for i in range(min(LANES, ci - start)):
+            for k in range(9):
+                gw[o, start + i, k // 3, k % 3] = weights[k // 3, k % 3, i]
+
+
+@compiled(
+    f"void({_LINES}, {_WEIGHTS}, f4[::1], {_LINES}, {_CODES}, {_LINES}, {_LINES}, "
+    "UniTuple(i8, 2), UniTuple(i8, 2), b1)",
+    parallel=True,
+)
+def forward(x, u, b, y, code, v, m, padding, pool, fused):
+    """y, and code where `fused`; u from transform_weights; v and m: room for a chunk."""
+    ci, co, lines = x.shape[0], y.shape[0], x.shape[3] // LINE
+    columns = tile_count(y.shape[2] * pool[1], 4)
+    tiles = tile_count(y.shape[1] * pool[0], 4) * columns
+    chunk = v.shape[1] // lines
+    for first in range(0, tiles, chunk):
+        count = min(chunk, tiles - first)
+        for c in prange(ci):
+            _transform_inputs(x, c, v, first, count, columns, padding)
+        for point in prange(_POINTS):
+            _multiply(u, v, m, point, count * lines)
+        for k in prange(co):
+            _transform_outputs(m, k, b, y, code, first, count, columns, pool, fused)
+
+
+@compiled(
+    f"void({_LINES}, {_CODES}, {_LINES}, {_WEIGHTS}, {_LINES}, {_WEIGHTS}, f4[:,::1], {_LINES}, {_LINES}, {_LINES}, "
+    "UniTuple(i8, 2), UniTuple(i8, 2), b1, b1, b1)",
+    parallel=True,
+)
+def backward(gy, code, x, u, gx, gw, bias_sums, v, m, gu, padding, pool, fused, need_x, need_w):
+    """gx where need_x, from u of the exchanged weights; gw and bias_sums (co, LANES), zeros at first, where need_w."""
+    ci, co, lines = x.shape[0], gy.shape[0], x.shape[3] // LINE
+    columns = tile_count(gy.shape[2] * pool[1], 4)
+    tiles = tile_count(gy.shape[1] * pool[0], 4) * columns
+    chunk = v.shape[1] // lines
+    for first in range(0, tiles, chunk):
+        count = min(chunk, tiles - first)
+        for k in prange(co):
+            _transform_gradients(gy, code, k, m, first, count, columns, pool, fused, bias_sums)
+        if need_w:
+            for c in prange(ci):
+                _transform_inputs(x, c, v, first, count, columns, padding)
+            for point in prange(_POINTS):
+                _multiply_weights(m, v, gu, point, count * lines, first == 0)
+        if need_x:
+            for point in prange(_POINTS):
+                _multiply(u, m, v, point, count * lines)
+            for c in prange(ci):
+                if first == 0:
+                    gx[c] = 0
+                _add_inputs(v, c, gx, first, count, columns, padding)
+    if need_w:
+        for k in prange(co):
+            _weights_gradient(gu, k, gw)
