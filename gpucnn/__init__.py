@@ -20,7 +20,8 @@ from .layers import (
     Sigmoid,
     Tanh,
 )
-from .module import Module, Parameter, Sequential
+from .module import Module, Parameter
+from .sequential import Sequential
 from .tensor import Tensor
 
 __version__ = "0.1.0"

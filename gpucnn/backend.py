@@ -77,6 +77,15 @@ class Device:
                 raise UsageError(f"{self.type} has no kernels {impl!r}", f"the kinds for it are {', '.join(usable)}")
         return chosen
 
+    def fuses(self, op: str) -> bool:
+        """Whether layers may run as the one op `op`: it has kernels of its own here, or was asked for by name."""
+        return op in self._fused
+
+    @cached_property
+    def _fused(self) -> set[str]:
+        named = _parse_kernels(self.kernels)[1] if self.kernels else {}
+        return {op for op, impl in self.implementation.items() if self.fuse and (impl != "xp" or op in named)}
+
     @cached_property
     def _modules(self) -> dict[tuple[str, str], Any]:
         return {}

@@ -1,4 +1,4 @@
-"""Module, Parameter and Sequential: how state is found, named, moved, saved and loaded."""
+"""Module and Parameter: how state is found, named, moved, saved and loaded."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -127,18 +127,3 @@ class Module:
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children()]
         inside = "\n" + "\n".join(lines) + "\n" if lines else self.extra_repr()
         return f"{type(self).__name__}({inside})"
-
-
-class Sequential(Module):
-    """Modules one after another; their names are 0, 1, 2, ..."""
-
-    def __init__(self, *modules: Module) -> None:
-        for index, module in enumerate(modules):
-            if not isinstance(module, Module):
-                raise TypeError(f"Sequential takes Modules, argument {index} is {module!r}")
-            setattr(self, str(index), module)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for _, module in self.children():
-            x = module(x)
-        return x

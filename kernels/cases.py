@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import load
-from .arrays import Pair, out_size
+from .arrays import Pair, out_size, taps
 from .shapetable import DRAWN, SHAPES
 
 
@@ -93,6 +93,60 @@ def _conv2d(
         Case("conv2d", "backward_input", (gy, w, x.shape, stride, padding), (tolerance(co * window, 1),), shape),
         Case("conv2d", "backward_weight", (gy, x, w.shape, stride, padding), (tolerance(pixels, 1),) * 2, shape),
     ]
+
+
+def _conv2d_relu_maxpool(
+    rng: Any,
+    n: int,
+    ci: int,
+    h: int,
+    w_: int,
+    co: int,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    pool: Pair,
+    bias: bool,
+) -> list[Case]:
+    """Drawn until no window has two values, or one and 0, so close that rounding could make a tie of them."""
+    fused, conv2d = load("conv2d_relu_maxpool", "xp"), load("conv2d", "xp")
+    window = prod(kernel)
+    for _ in range(100):
+        x, w, b = (_spread(rng, shape) for shape in ((n, ci, h, w_), (co, ci, *kernel), (co,)))
+        z = conv2d.forward(x, w, b if bias else None, stride, padding)
+        oh, ow = z.shape[2] // pool[0], z.shape[3] // pool[1]
+        places = list(taps(z, pool, pool, (oh, ow)))
+        second, first = np.sort([np.full_like(places[0], -np.inf), *places], axis=0)[-2:]
+        rounding = tolerance(ci * window, float(np.abs(w).max()))
+        if not ((np.abs(first) <= rounding) | (first > 0) & (first - second <= 2 * rounding)).any():
+            break
+    else:
+        raise ValueError(f"conv2d_relu_maxpool: windows of {x.shape} by {w.shape} are always close to ties")
+    forward = x, w, b if bias else None, stride, padding, pool
+    y, code = fused.forward(*forward)
+    gy = _spread(rng, y.shape)
+    shape = f"x {x.shape} w {w.shape} stride {stride} padding {padding} pool {pool}{'' if bias else ' no bias'}"
+    of_weights = (tolerance(n * oh * ow, 1),) * 2
+    return [
+        Case("conv2d_relu_maxpool", "forward", forward, (tolerance(ci * window, 1), 0), shape),
+        Case(
+            "conv2d_relu_maxpool",
+            "backward",
+            (gy, code, x, w, stride, padding, pool),
+            (tolerance(co * window, 1), *of_weights),
+            shape,
+        ),
+    ]
+
+
+def _draw_conv2d_relu_maxpool(rng: Any) -> tuple:
+    *sizes, kernel, stride, padding, bias = _draw_conv2d(rng)
+    n, ci, h, w_, co = sizes
+    padding = tuple(min(p, k - 1) for p, k in zip(padding, kernel, strict=True))  # windows of padding alone are ties
+    h, w_ = (max(length, k) for length, k in zip((h, w_), kernel, strict=True))
+    oh, ow = out_size((h, w_), kernel, stride, padding)
+    pool = (2, 2) if min(oh, ow) > 1 and rng.integers(2) else (1, 1)
+    return n, ci, h, w_, min(co, 20), kernel, stride, padding, pool, bias
 
 
 def _draw_window(rng: Any, most: int) -> tuple:
@@ -221,6 +275,7 @@ def _draw_global_avg_pool2d(rng: Any) -> tuple:
 
 _OPS: dict[str, tuple[Callable[..., list[Case]], Callable[[Any], tuple]]] = {
     "conv2d": (_conv2d, _draw_conv2d),
+    "conv2d_relu_maxpool": (_conv2d_relu_maxpool, _draw_conv2d_relu_maxpool),
     "maxpool2d": (_max_pool2d, _draw_pool2d),
     "avgpool2d": (_avg_pool2d, _draw_pool2d),
     "globalavgpool2d": (_global_avg_pool2d, _draw_global_avg_pool2d),

@@ -55,6 +55,22 @@ SHAPES: dict[str, list[tuple]] = {
         (1, 1, LONG, 1, 1, (3, 1), ONE, (1, 0), True),
         (LONG, 1, 1, 1, 1, ONE, ONE, NONE, True),
     ],
+    "conv2d_relu_maxpool": [
+        (3, 3, 9, 8, 6, (5, 5), ONE, NONE, (2, 2), True),  # a row left over
+        (1, 1, 1, 1, 1, ONE, ONE, NONE, ONE, False),
+        (3, 5, 6, 9, 17, (2, 3), (2, 1), (1, 0), ONE, True),
+        (1, 16, 7, 5, 10, (3, 3), ONE, ONE, (2, 2), False),
+        (17, 3, 16, 16, 6, (5, 5), ONE, NONE, (2, 2), True),
+        (17, 6, 14, 14, 16, (5, 5), ONE, NONE, (2, 2), True),
+        (3, 33, 8, 8, 34, (3, 3), ONE, ONE, (2, 2), True),
+        (17, 32, 5, 7, 33, (3, 3), ONE, ONE, ONE, False),
+        (3, 2, 12, 12, 7, (3, 3), (2, 2), ONE, (2, 2), True),
+        (3, 4, 10, 7, 5, (3, 3), ONE, ONE, (3, 2), True),
+        (1, 2, 3, 4, 5, (2, 2), ONE, (2, 3), ONE, True),  # windows of padding alone
+        (1, 1, 1, LONG, 1, ONE, ONE, NONE, ONE, False),
+        (1, 1, LONG // 2, 2, 1, ONE, ONE, NONE, (2, 2), False),
+        (LONG, 1, 1, 1, 1, ONE, ONE, NONE, ONE, False),
+    ],
     "maxpool2d": [
         *POOLS,
         (2, 3, 7, 6, (3, 3), (2, 2), ONE, SPECIAL),

@@ -78,6 +78,8 @@ CASES = [
     Case("conv2d", "groups", lambda *t: F.conv2d(*t, 1, 1, groups=2), ((2, 4, 5, 4), (6, 2, 3, 3), (6,))),
     Case("conv2d", "depthwise", lambda *t: F.conv2d(*t, groups=3), ((1, 3, 4, 4), (3, 1, 2, 3))),
     Case("conv2d", "1x1", F.conv2d, ((1, 3, 1, 1), (2, 3, 1, 1), (2,))),
+    Case("conv2d_relu_maxpool", "", lambda *t: F.conv2d_relu_maxpool(*t, 1, 1, 2), ((2, 3, 6, 5), (4, 3, 3, 2), (4,))),
+    Case("conv2d_relu_maxpool", "no pool, no bias", F.conv2d_relu_maxpool, ((2, 2, 4, 5), (3, 2, 3, 3))),
     Case("max_pool2d", "", lambda x: F.max_pool2d(x, 2), ((2, 3, 5, 4),)),
     Case("max_pool2d", "overlap", lambda x: F.max_pool2d(x, 3, 2, 1), ((2, 2, 7, 6),)),
     Case("max_pool2d", "rectangle", lambda x: F.max_pool2d(x, (2, 3), (3, 1), (1, 0)), ((1, 2, 6, 5),)),

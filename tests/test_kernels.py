@@ -91,6 +91,8 @@ def calls():
     x, w, b = (tie_free(rng, shape) for shape in ((2, 3, 6, 5), (4, 3, 3, 2), (4,)))
     gy, gp = tie_free(rng, (2, 4, 3, 6)), tie_free(rng, (2, 3, 3, 6))
     code = rng.integers(0, 6, gp.shape).astype(np.uint8)
+    gz = tie_free(rng, (2, 4, 3, 3))
+    fused = gz, rng.choice([0, 1, 255], gz.shape).astype(np.uint8), x, w, *WINDOW[1:], (1, 2)
     logits, target, g0 = tie_free(rng, (4, 5)), np.array([3, 0, 4, 3], np.int32), np.array(0.7)
     matrix, places = tie_free(rng, (7, 5)), (0.4, 3 + 2**32, 16, 2, np.array([5, 3], np.int32))
     return [
@@ -98,6 +100,8 @@ def calls():
         ("conv2d", "forward", (x, w, None, *WINDOW[1:]), gy.shape),
         ("conv2d", "backward_input", (gy, w, x.shape, *WINDOW[1:]), x.shape),
         ("conv2d", "backward_weight", (gy, x, w.shape, *WINDOW[1:]), (w.shape, b.shape)),
+        ("conv2d_relu_maxpool", "forward", (x, w, b, *WINDOW[1:], (1, 2)), (gz.shape, gz.shape)),
+        ("conv2d_relu_maxpool", "backward", fused, (x.shape, w.shape, b.shape)),
         ("maxpool2d", "forward", (x, *WINDOW), (gp.shape, gp.shape)),
         ("maxpool2d", "backward", (gp, code, x.shape, *WINDOW), x.shape),
         ("avgpool2d", "forward", (x, *WINDOW), gp.shape),
@@ -152,6 +156,7 @@ def test_out_is_filled_and_returned(op, name, arguments, shapes, device):
         ("conv2d", F.conv2d, (2, 4, 5, 6), (4, 4, 2, 2)),
         ("conv2d", lambda x, w: F.conv2d(x, w, groups=2), (2, 4, 5, 6), (4, 2, 2, 2)),
         ("conv2d", lambda x, w: F.conv2d(x, w, padding="same"), (2, 4, 5, 6), (4, 4, 2, 2)),
+        ("conv2d_relu_maxpool", lambda x, w: F.conv2d_relu_maxpool(x, w, None, 1, 0, 2), (2, 4, 5, 6), (4, 4, 2, 2)),
         ("maxpool2d", lambda x, w: F.max_pool2d(x, 2), (2, 4, 5, 6), ()),
         ("avgpool2d", lambda x, w: F.avg_pool2d(x, 2), (2, 4, 5, 6), ()),
         ("globalavgpool2d", lambda x, w: F.adaptive_avg_pool2d(x), (2, 4, 5, 6), ()),

@@ -2,7 +2,7 @@
 
 from .activation import gelu, log_softmax, relu, sigmoid, softmax, tanh
 from .arithmetic import add, matmul, mean, sum
-from .conv import conv2d
+from .conv import conv2d, conv2d_relu_maxpool
 from .dropout import Place, dropout, dropout2d
 from .linear import linear
 from .loss import cross_entropy
@@ -18,6 +18,7 @@ __all__ = [
     "batch_norm",
     "cat",
     "conv2d",
+    "conv2d_relu_maxpool",
     "cross_entropy",
     "dropout",
     "dropout2d",

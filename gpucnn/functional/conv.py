@@ -1,4 +1,4 @@
-"""Convolution; the arithmetic is in the kernels of the op conv2d."""
+"""Convolution; the arithmetic is in the kernels of the ops conv2d and conv2d_relu_maxpool."""
 
 from typing import Any
 
@@ -52,6 +52,25 @@ class Conv2d(Function):
         return parts[0] if parts else None
 
 
+class Conv2dReluMaxPool(Function):
+    """One group only."""
+
+    def __init__(self, stride: tuple[int, int], padding: tuple[int, int], pool: tuple[int, int]) -> None:
+        self.window = stride, padding, pool
+
+    def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        self.x, self.w, self.b = (array if array is None else self.device.contiguous(array) for array in (x, w, b))
+        kernel = self.device.kernel("conv2d_relu_maxpool", x.dtype)
+        y, self.code = kernel.forward(self.x, self.w, self.b, *self.window)
+        return y
+
+    def backward(self, gy: Array) -> tuple:
+        kernel = self.device.kernel("conv2d_relu_maxpool", gy.dtype)
+        needs = self.needs[0], any(self.needs[1:])
+        gradients = kernel.backward(self.device.contiguous(gy), self.code, self.x, self.w, *self.window, needs)
+        return gradients[:2] if self.b is None else gradients
+
+
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, *, groups: int = 1
 ) -> Tensor:
@@ -60,6 +79,20 @@ def conv2d(
     stride, padding: an integer or a (vertical, horizontal) pair; padding may be "same" (stride 1: oh, ow = h, w).
     ValueError where shapes do not go together or the kernel is larger than its padded input.
     """
+    inputs, stride, padding = _arguments(x, weight, bias, stride, padding, groups)
+    return Conv2d.apply(*inputs, stride=stride, padding=padding, groups=groups)
+
+
+def conv2d_relu_maxpool(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, pool: Any = 1
+) -> Tensor:
+    """max_pool2d(relu(conv2d(x, weight, bias, stride, padding)), pool) in one; a pool of 1 is none."""
+    inputs, stride, padding = _arguments(x, weight, bias, stride, padding, 1)
+    return Conv2dReluMaxPool.apply(*inputs, stride=stride, padding=padding, pool=pair("pool", pool, 1))
+
+
+def _arguments(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, groups: int) -> tuple:
+    """(tensors, stride, padding) of a convolution, checked; "same" has become numbers."""
     if x.ndim != 4 or weight.ndim != 4:
         raise ValueError(f"conv2d takes x (n, c, h, w) and weight (co, ci, kh, kw), got {x.shape} and {weight.shape}")
     stride = pair("stride", stride, 1)
@@ -80,4 +113,4 @@ def conv2d(
         raise ValueError(f"the bias has shape {bias.shape}, the convolution has {co} output channels")
     same_dtype(x, weight)
     inputs = (x, weight) if bias is None else (x, weight, bias)
-    return Conv2d.apply(*inputs, stride=stride, padding=padding, groups=groups)
+    return inputs, stride, padding

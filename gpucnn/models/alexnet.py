@@ -1,7 +1,7 @@
 """AlexNet for small images: Krizhevsky, Sutskever, Hinton 2012, "ImageNet classification with deep CNNs"."""
 
 from ..layers import Conv2d, Dropout, Linear, MaxPool2d, ReLU
-from ..module import Sequential
+from ..sequential import Sequential
 from .model import Model
 
 

@@ -1,7 +1,7 @@
 """LeNet-5: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition"."""
 
 from ..layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU, Tanh
-from ..module import Sequential
+from ..sequential import Sequential
 from .model import Model
 
 

@@ -1,7 +1,7 @@
 """Models without convolution, to compare with: softmax regression and the multilayer perceptron."""
 
 from ..layers import Linear, ReLU
-from ..module import Sequential
+from ..sequential import Sequential
 from .model import Model
 
 

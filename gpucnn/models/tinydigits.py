@@ -1,7 +1,7 @@
 """Two small models for 8x8 digits, with the shapes that TinyTorch trains (Reddi et al., cs249r_book)."""
 
 from ..layers import Conv2d, Linear, MaxPool2d, ReLU
-from ..module import Sequential
+from ..sequential import Sequential
 from .model import Model
 
 
