@@ -5,6 +5,7 @@
     target.py    what this CPU has: the width of its vectors, and how many of them a register tile takes
     compiled.py  Numba's compiler with a cache on disk, threads, and a word while it works
     simd.py      vectors as values in Numba's Python
+    bits.py      exp, Philox and transposing, which look at the bits of vectors
     tiles.py     the two register tiles that all matrix products and convolutions are made of
     direct.py    convolution of any shape, tile by tile
     winograd.py  3x3 convolution with a quarter of the multiplications

@@ -15,10 +15,10 @@ import numpy as np
 from numba import prange
 
 from .compiled import compiled, inlined
-from .layout import LINE
-from .simd import LANES, address, load, relu_maxpool, store
+from .layout import LINE, LINE_BYTES
+from .simd import BYTES, LANES, address, load, relu_maxpool, store
 from .target import TARGET
-from .tiles import NOTHING, dot, outer_walk, tile_count, tile_start
+from .tiles import DOT_HEIGHTS, HEIGHTS, correlate, multiply, tile_count, tile_range, tiles_of
 
 _WIDTH = TARGET.lines * LINE  # images of a tile
 _L2 = 1 << 18  # bytes of it for the inputs of a row
@@ -69,11 +69,11 @@ def packed(w, o, i):
     o, i: which dimension of w is which; exchanged for the gradient of the input.
     """
     count, depth, kh, kw = w.shape[o], w.shape[i], w.shape[2], w.shape[3]
-    tiles = tile_count(count, TARGET.rows)
-    a = np.zeros((tiles, depth, kh, kw, TARGET.rows), np.float32)
-    for tile in range(tiles):
-        first = tile_start(tile, tiles, count)
-        for row in range(tile_start(tile + 1, tiles, count) - first):
+    tiles = tiles_of(count, HEIGHTS)
+    a = np.zeros((tiles[0] + tiles[1], depth, kh, kw, TARGET.rows), np.float32)
+    for tile in range(len(a)):
+        first, rows = tile_range(tile, tiles, HEIGHTS, count)
+        for row in range(rows):
             for k in range(depth):
                 for ky in range(kh):
                     for kx in range(kw):
@@ -107,8 +107,11 @@ def forward(x, w, b, y, code, stride, padding, pool, fused):
     (co, ci, kh, kw), (h, w_) = w.shape, x.shape[1:3]
     (sh, sw), (ph, pw), (qh, qw) = stride, padding, pool
     rows, columns, lanes = y.shape[1:]
-    tiles = tile_count(co, TARGET.rows)
+    tiles = tiles_of(co, HEIGHTS)
     a = packed(w, 0, 1)
+    starts = np.zeros((co + TARGET.rows, LINE), np.float32)
+    for channel in range(b.size):
+        starts[channel] = b[channel]
     group = lines_at_a_time(ci * kh * w_, lanes)
     for task in prange(tile_count(lanes, group) * rows):
         row, first_lane = task % rows, task // rows * group
@@ -117,10 +120,8 @@ def forward(x, w, b, y, code, stride, padding, pool, fused):
         walk = np.empty((ci * kh * kw, 2), np.int32)
         known = (-1, -1, -1, -1)
         count = 0
-        for tile in range(tiles):
-            first = tile_start(tile, tiles, co)
-            channels = tile_start(tile + 1, tiles, co) - first
-            bias = b.ctypes.data + 4 * first if b.size else NOTHING
+        for tile in range(len(a)):
+            first, channels = tile_range(tile, tiles, HEIGHTS, co)
             for column in range(columns):
                 for dy, dx in np.ndindex(qh, qw):
                     oy, ox = row * qh + dy, column * qw + dx
@@ -130,21 +131,23 @@ def forward(x, w, b, y, code, stride, padding, pool, fused):
                         known = (ky, kys, kx, kxs)
                         count = fill_walk(walk, ci, (kh, kw), (ky, kys), (kx, kxs), (1, 1), x.strides)
                     if fused:
-                        sums, step = address(before_pool, 0, dy, dx, 0), qh * qw * group
+                        sums, step = address(before_pool, 0, dy, dx, 0), before_pool.strides[0]
                     else:
-                        sums, step = address(y, first, oy, ox, first_lane), y.strides[0] // 4
+                        sums, step = address(y, first, oy, ox, first_lane), y.strides[0]
                     window = address(x, 0, oy * sh + ky - ph, ox * sw + kx - pw, 0)
                     for lane in range(first_lane, end, _WIDTH):
                         lines = min(TARGET.lines, (end - lane) // LINE)
-                        outer_walk(
-                            sums + 4 * (lane - first_lane), step, LINE, bias, a[tile].ctypes.data,
-                            window + 4 * lane, LINE, walk.ctypes.data, count, channels, lines,
+                        multiply(
+                            sums + 4 * (lane - first_lane), step, LINE_BYTES, starts[first].ctypes.data, LINE_BYTES, 0,
+                            a[tile].ctypes.data, 4, window + 4 * lane, LINE_BYTES,
+                            walk.ctypes.data, count, channels, lines,
                         )  # fmt: skip
                 if fused:
                     for channel in range(channels):
                         for lane in range(first_lane, end, LINE):
                             relu_maxpool(
-                                address(before_pool, channel, 0, 0, lane - first_lane), 4 * qw * group, 4 * group, qh, qw,
+                                address(before_pool, channel, 0, 0, lane - first_lane), before_pool.strides[1],
+                                before_pool.strides[2], qh, qw,
                                 address(y, first + channel, row, column, lane),
                                 address(code, first + channel, row, column, lane),
                             )  # fmt: skip
@@ -155,8 +158,9 @@ def backward_input(gy, w, gx, stride, padding):
     """gx (ci, h, w, lanes) of gy (co, oh, ow, lanes)."""
     (co, ci, kh, kw), (oh, ow), (h, w_, lanes) = w.shape, gy.shape[1:3], gx.shape[1:]
     (sh, sw), (ph, pw) = stride, padding
-    tiles = tile_count(ci, TARGET.rows)
+    tiles = tiles_of(ci, HEIGHTS)
     a = packed(w, 1, 0)
+    nothing = np.zeros(LINE, np.float32)
     steps = (gy.strides[0], -gy.strides[1], -gy.strides[2])
     group = lines_at_a_time(co * kh * ow, lanes)
     for task in prange(tile_count(lanes, group) * h):
@@ -166,9 +170,8 @@ def backward_input(gy, w, gx, stride, padding):
         walk = np.empty((co * kh * kw, 2), np.int32)
         known = (-1, -1)
         count = 0
-        for tile in range(tiles):
-            first = tile_start(tile, tiles, ci)
-            channels = tile_start(tile + 1, tiles, ci) - first
+        for tile in range(len(a)):
+            first, channels = tile_range(tile, tiles, HEIGHTS, ci)
             for phase in range(sw):  # inputs that are read by the same taps
                 for ix in range(phase, w_, sw):
                     kx, ox, kxs = outputs_range(ix, ow, kw, sw, pw)
@@ -177,9 +180,10 @@ def backward_input(gy, w, gx, stride, padding):
                         count = fill_walk(walk, co, (kh, kw), (ky, kys), known, stride, steps)
                     for lane in range(first_lane, end, _WIDTH):
                         lines = min(TARGET.lines, (end - lane) // LINE)
-                        outer_walk(
-                            address(gx, first, iy, ix, lane), gx.strides[0] // 4, LINE, NOTHING, a[tile].ctypes.data,
-                            address(gy, 0, oy, ox, lane), LINE, walk.ctypes.data, count, channels, lines,
+                        multiply(
+                            address(gx, first, iy, ix, lane), gx.strides[0], LINE_BYTES, nothing.ctypes.data, 0, 0,
+                            a[tile].ctypes.data, 4, address(gy, 0, oy, ox, lane), LINE_BYTES,
+                            walk.ctypes.data, count, channels, lines,
                         )  # fmt: skip
 
 
@@ -190,35 +194,34 @@ def backward_weight(gy, x, gw, sums, bias_sums, stride, padding):
     """gw (co, ci, kh, kw). sums (co, ci, kh, kw, LANES), bias_sums (co, LANES): vectors of sums, zeros at first."""
     (co, ci, kh, kw), (h, w_), (oh, ow, lanes) = gw.shape, x.shape[1:3], gy.shape[1:]
     (sh, sw), (ph, pw) = stride, padding
-    gy_channel, gy_row, gy_column = gy.strides[0] // 4, gy.strides[1] // 4, gy.strides[2] // 4
-    x_channel, x_column = x.strides[0] // 4, x.strides[2] // 4
-    co_tiles, ci_tiles = tile_count(co, TARGET.dot_rows), tile_count(ci, TARGET.dot_columns)
     lines = lanes // LINE
     chunk = max(1, _LINES_IN_L1 // lines)
-    for task in prange(co_tiles * ci_tiles * kh):
+    co_tiles, ci_tiles = tiles_of(co, DOT_HEIGHTS), tile_count(ci, TARGET.dot_columns)
+    walk = np.empty((ow, 2), np.int32)
+    for ox in range(ow):
+        walk[ox, 0], walk[ox, 1] = ox * gy.strides[2], ox * sw * x.strides[2]
+    for task in prange((co_tiles[0] + co_tiles[1]) * ci_tiles * kh):
         ky, tile = task % kh, task // kh
-        o, i = tile_start(tile // ci_tiles, co_tiles, co), tile_start(tile % ci_tiles, ci_tiles, ci)
-        rows = tile_start(tile // ci_tiles + 1, co_tiles, co) - o
-        columns = tile_start(tile % ci_tiles + 1, ci_tiles, ci) - i
+        o, rows = tile_range(tile // ci_tiles, co_tiles, DOT_HEIGHTS, co)
+        i = tile % ci_tiles * TARGET.dot_columns
         first, count = pixels_range(ky, h, oh, sh, ph)
         for oy in range(first, first + count):
             for start in range(0, ow, chunk):
                 for kx in range(kw):
                     ox, oxs = pixels_range(kx, w_, ow, sw, pw)
                     left, right = max(ox, start), min(ox + oxs, start + chunk)
-                    dot(
-                        sums.ctypes.data + 4 * LANES * (((o * ci + i) * kh + ky) * kw + kx),
-                        ci * kh * kw * LANES, kh * kw * LANES,
-                        address(gy, o, oy, left, 0), gy_channel, (0, gy_column, LINE),
-                        address(x, i, oy * sh + ky - ph, left * sw + kx - pw, 0), x_channel, (0, sw * x_column, LINE),
-                        (1, max(0, right - left), lines), rows, columns,
+                    correlate(
+                        sums.ctypes.data + BYTES * (((o * ci + i) * kh + ky) * kw + kx), BYTES * ci * kh * kw,
+                        BYTES * kh * kw, address(gy, o, oy, left, 0), gy.strides[0],
+                        address(x, i, oy * sh + ky - ph, left * sw + kx - pw, 0), x.strides[0],
+                        walk.ctypes.data, max(0, right - left), lines, rows, min(TARGET.dot_columns, ci - i),
                     )  # fmt: skip
     for o in prange(co):
         for lane in range(0, lanes, LANES):
             bias = address(gy, o, 0, 0, lane)
             total = load(bias)
             for pixel in range(1, oh * ow):
-                total = total + load(bias + 4 * (pixel // ow * gy_row + pixel % ow * gy_column))
+                total = total + load(bias + pixel // ow * gy.strides[1] + pixel % ow * gy.strides[2])
             at = bias_sums[o].ctypes.data
             store(at, load(at) + total)
         for i in range(ci):

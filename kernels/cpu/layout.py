@@ -25,7 +25,8 @@ import numpy as np
 from .compiled import compiled
 from .memory import POOL, Block
 
-LINE = 16  # images; 64 bytes of float32
+LINE = 16  # images
+LINE_BYTES = 4 * LINE
 
 
 def line_count(n: int) -> int:

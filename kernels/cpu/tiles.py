@@ -31,6 +31,10 @@ _INT, _INT32 = ir.IntType(64), ir.IntType(32)
 
 NOTHING, BEFORE = 0, -1  # in place of the address of a bias
 
+# The heights of tiles: any even number of rows from 4 on is a sum of sixes and fours, say, and no row is computed twice.
+HEIGHTS = TARGET.rows, max(1, TARGET.rows * 2 // 3)
+DOT_HEIGHTS = TARGET.dot_rows, TARGET.dot_rows - 1
+
 
 @contextmanager
 def _loops(builder, counts, *walks) -> Iterator[list]:
@@ -123,29 +127,6 @@ def _outer(typing, c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps
     return types.void(i8, i8, i8, i8, i8, i8, three, i8, i8, three, three, i8), lower
 
 
-@intrinsic
-def _outer_walk(typing, c, c_row, c_line, bias, a, b, b_line, walk, count, case):
-    i8 = types.int64
-
-    def lower(context, builder, signature, args):
-        c, c_row, c_line, bias, a, b, b_line, walk, count, case = args
-        c_row, c_line, b_line = (_bytes(builder, step) for step in (c_row, c_line, b_line))
-
-        def body(step):
-            with cgutils.for_range(builder, count) as loop:
-                places = builder.add(walk, builder.shl(loop.index, ir.Constant(_INT, 3)))
-                a_at, b_at = (
-                    builder.add(base, builder.sext(builder.load(pointer(builder, at, _INT32)), _INT))
-                    for base, at in ((a, places), (b, builder.add(places, ir.Constant(_INT, 4))))
-                )
-                step(lambda row: builder.add(a_at, ir.Constant(_INT, 4 * row)), b_at)
-
-        _outer_cases(builder, c, c_row, c_line, bias, b_line, case, body)
-        return context.get_dummy_value()
-
-    return types.void(i8, i8, i8, i8, i8, i8, i8, i8, i8, i8), lower
-
-
 def _tile(builder, sums, places, c, c_row, c_line):
     """(sum, its place in memory, its row) for each vector of a tile."""
     for row, vectors in enumerate(sums):
@@ -171,6 +152,28 @@ def _start(builder, sums, places, c, c_row, c_line, bias):
 
 
 @inlined
+def tiles_of(count, heights):
+    """(high, low): how many tiles of each of two heights cover `count` with the fewest rows to spare."""
+    most, least = heights
+    best, spare = (0, 0), count + most
+    for low in range(most):
+        high = max(0, (count - low * least + most - 1) // most)
+        rows = high * most + low * least
+        if rows >= count and rows - count < spare:
+            best, spare = (high, low), rows - count
+    return best
+
+
+@inlined
+def tile_range(tile, tiles, heights, count):
+    """(first, rows) of a tile, the high ones first; the last one may have fewer rows than its height."""
+    most, least = heights
+    high = tiles[0]
+    first = min(tile, high) * most + max(0, tile - high) * least
+    return first, min(most if tile < high else least, count - first)
+
+
+@inlined
 def tile_count(count, most):
     """How many tiles of at most `most` cover `count`."""
     return (count + most - 1) // most
@@ -192,13 +195,139 @@ def outer(c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps, counts,
     _outer(c, c_row, c_line, bias, a, a_row, a_steps, b, b_line, b_steps, counts, rows + (lines - 1) * TARGET.rows)
 
 
-@inlined
-def outer_walk(c, c_row, c_line, bias, a, b, b_line, walk, count, rows, lines):
-    """As `outer`, with one loop over a table: walk[i] = (place of the weights, place of the lines), int32, in bytes.
+@intrinsic
+def _product(typing, c, c_row, c_line, start, start_row, start_line, a, a_row, b, b_line, walk, count, rows, case):
+    i8 = types.int64
 
-    The weights of all rows lie side by side.
+    def lower(context, builder, signature, args):
+        c, c_row, c_line, start, start_row, start_line, a, a_row, b, b_line, walk, count, rows, case = args
+        with _cases(builder, case, len(HEIGHTS) * TARGET.lines) as (blocks, end):
+            for i, block in blocks:
+                builder.position_at_end(block)
+                height, lines = HEIGHTS[(i - 1) % len(HEIGHTS)], (i - 1) // len(HEIGHTS) + 1
+                tile = list(product(range(height), range(lines), range(PARTS)))
+                sums = {place: cgutils.alloca_once(builder, VECTOR) for place in tile}
+                for row, line, part in tile:
+                    at = _place(builder, start, (start_row, row), (start_line, line), part * BYTES)
+                    builder.store(builder.load(pointer(builder, at), align=4), sums[row, line, part])
+                with _walking(builder, walk, count, a, b) as (weights, images):
+                    right = {
+                        (line, part): builder.load(
+                            pointer(builder, _place(builder, images, (b_line, line), offset=part * BYTES)), align=4
+                        )
+                        for line, part in product(range(lines), range(PARTS))
+                    }
+                    for row in range(height):
+                        left = builder.load(pointer(builder, _place(builder, weights, (a_row, row)), FLOAT))
+                        left = splat_value(builder, left)
+                        for (line, part), value in right.items():
+                            each = sums[row, line, part]
+                            builder.store(fma(builder, left, value, builder.load(each)), each)
+                for row in range(height):
+                    with builder.if_then(builder.icmp_signed(">", rows, ir.Constant(_INT, row)), likely=True):
+                        for line, part in product(range(lines), range(PARTS)):
+                            at = _place(builder, c, (c_row, row), (c_line, line), part * BYTES)
+                            builder.store(builder.load(sums[row, line, part]), pointer(builder, at), align=4)
+                builder.branch(end)
+        return context.get_dummy_value()
+
+    return types.void(*[i8] * 14), lower
+
+
+@inlined
+def multiply(c, c_row, c_line, start, start_row, start_line, a, a_row, b, b_line, walk, count, rows, lines):
+    """c[row, line] = start[row, line] + sum over the walk of a[row] * b[line].
+
+    Reads a[row] of a whole tile (`height_of`), whatever lies behind `rows`. Addresses and steps in bytes.
     """
-    _outer_walk(c, c_row, c_line, bias, a, b, b_line, walk, count, rows + (lines - 1) * TARGET.rows)
+    case = (0 if rows > HEIGHTS[1] else 1) + (lines - 1) * 2 + 1
+    _product(c, c_row, c_line, start, start_row, start_line, a, a_row, b, b_line, walk, count, rows, case)
+
+
+@intrinsic
+def _correlation(typing, c, c_row, c_column, a, a_row, b, b_column, walk, count, lines, rows, columns, case):
+    i8 = types.int64
+
+    def lower(context, builder, signature, args):
+        c, c_row, c_column, a, a_row, b, b_column, walk, count, lines, rows, columns, case = args
+        with _cases(builder, case, len(DOT_HEIGHTS)) as (blocks, end):
+            for i, block in blocks:
+                builder.position_at_end(block)
+                tile = list(product(range(DOT_HEIGHTS[i - 1]), range(TARGET.dot_columns)))
+                left_steps = _within(builder, a_row, rows, DOT_HEIGHTS[i - 1])
+                right_steps = _within(builder, b_column, columns, TARGET.dot_columns)
+                sums = {place: cgutils.alloca_once_value(builder, constant(0.0)) for place in tile}
+                with _walking(builder, walk, count, a, b) as (left_at, right_at):
+                    with cgutils.for_range(builder, lines) as line:
+                        run = builder.shl(line.index, ir.Constant(_INT, 6))
+                        for part in range(PARTS):
+                            offset = builder.add(run, ir.Constant(_INT, part * BYTES))
+                            right = [
+                                builder.load(
+                                    pointer(builder, builder.add(builder.add(right_at, offset), step)), align=4
+                                )
+                                for step in right_steps
+                            ]
+                            for row, step in enumerate(left_steps):
+                                at = builder.add(builder.add(left_at, offset), step)
+                                left = builder.load(pointer(builder, at), align=4)
+                                for column, value in enumerate(right):
+                                    each = sums[row, column]
+                                    builder.store(fma(builder, left, value, builder.load(each)), each)
+                for row, column in tile:
+                    inside = builder.and_(
+                        builder.icmp_signed(">", rows, ir.Constant(_INT, row)),
+                        builder.icmp_signed(">", columns, ir.Constant(_INT, column)),
+                    )
+                    with builder.if_then(inside, likely=True):
+                        at = pointer(builder, _place(builder, c, (c_row, row), (c_column, column)))
+                        before = builder.load(at, align=4)
+                        builder.store(builder.fadd(before, builder.load(sums[row, column])), at, align=4)
+                builder.branch(end)
+        return context.get_dummy_value()
+
+    return types.void(*[i8] * 13), lower
+
+
+def _within(builder, step, count, most):
+    """count steps, and the last of them again up to `most`: what would lie outside is not read."""
+    last = builder.sub(count, ir.Constant(_INT, 1))
+    steps = []
+    for i in range(most):
+        number = ir.Constant(_INT, i)
+        number = builder.select(builder.icmp_signed("<", number, last), number, last)
+        steps.append(builder.mul(step, number))
+    return steps
+
+
+@inlined
+def correlate(c, c_row, c_column, a, a_row, b, b_column, walk, count, lines, rows, columns):
+    """c[row, column] += sum over the walk, and over `lines` lines at each of its places, of a[row] * b[column].
+
+    c holds vectors, whose lanes are still to be added up. Addresses and steps in bytes.
+    """
+    case = 1 if rows > DOT_HEIGHTS[1] else 2
+    _correlation(c, c_row, c_column, a, a_row, b, b_column, walk, count, lines, rows, columns, case)
+
+
+@contextmanager
+def _walking(builder, walk, count, a, b):
+    """The body of a loop over a table walk[count] of two int32, in bytes: yields a + walk[i, 0] and b + walk[i, 1]."""
+    with cgutils.for_range(builder, count) as loop:
+        entry = builder.add(walk, builder.shl(loop.index, ir.Constant(_INT, 3)))
+        yield [
+            builder.add(base, builder.sext(builder.load(pointer(builder, at, _INT32)), _INT))
+            for base, at in ((a, entry), (b, builder.add(entry, ir.Constant(_INT, 4))))
+        ]
+
+
+def _place(builder, base, *steps, offset=0):
+    """base + step * count for each of `steps` + offset"""
+    if steps and isinstance(steps[-1], int):
+        *steps, offset = steps
+    for step, count in steps:
+        base = builder.add(base, builder.mul(step, ir.Constant(_INT, count)))
+    return builder.add(base, ir.Constant(_INT, offset))
 
 
 @intrinsic

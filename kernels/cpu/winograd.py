@@ -28,7 +28,7 @@ import numpy as np
 from numba import prange
 
 from .compiled import compiled, inlined
-from .layout import LINE
+from .layout import LINE, LINE_BYTES
 from .simd import (
     BYTES,
     LANES,
@@ -43,10 +43,10 @@ from .simd import (
     where_equal,
 )
 from .target import TARGET
-from .tiles import BEFORE, NOTHING, outer, tile_count, tile_start
+from .tiles import HEIGHTS, multiply, tile_count, tile_range, tiles_of
 
 _POINTS = 36
-_CHUNK = 32  # lines of a chunk: tiles x lines of images
+_CHUNK = 16  # lines of a chunk: tiles x lines of images
 _S, _T = np.float32(0.5**0.5), np.float32(2**0.5)
 
 _LINES, _WEIGHTS, _CODES, _CHUNKS = "f4[:,:,:,:]", "f4[:,:,:,::1]", "u1[:,:,:,:]", "f4[:,:,:,::1]"
@@ -149,36 +149,36 @@ def _store6(at, step, values):
     store(at + 5 * step, values[5])
 
 
-@compiled(f"void({_WEIGHTS}, f4[:,:,:,::1], b1)", parallel=True)
+@compiled(f"void({_WEIGHTS}, {_WEIGHTS}, b1)", parallel=True)
 def transform_weights(w, u, exchanged):
-    """u (36, tiles of rows, depth, TARGET.rows) = G w G^T; rows are output channels, or inputs where `exchanged`."""
-    co, ci = w.shape[:2]
-    count = ci if exchanged else co
-    tiles = u.shape[1]
-    for index in prange(co):
-        o = np.int64(index)
+    """u (36, tiles, depth, TARGET.rows) = G w G^T. Rows are output channels, or inputs where `exchanged`."""
+    count, depth = (w.shape[1], w.shape[0]) if exchanged else (w.shape[0], w.shape[1])
+    tiles = tiles_of(count, HEIGHTS)
+    for index in prange(u.shape[1]):
+        tile = np.int64(index)
+        first, rows = tile_range(tile, tiles, HEIGHTS, count)
         weights = np.zeros((3, 3, LANES), np.float32)
-        rows = np.empty((6, 3, LANES), np.float32)
-        points = np.empty((6, 6, LANES), np.float32)
-        for start in range(0, ci, LANES):
-            length = min(LANES, ci - start)
-            for i in range(length):
-                for k in range(9):
-                    weights[k // 3, k % 3, i] = w[o, start + i, k // 3, k % 3]
-            for kx in range(3):
-                at = weights.ctypes.data + kx * BYTES
-                g = load(at), load(at + 3 * BYTES), load(at + 6 * BYTES)
-                _store6(rows.ctypes.data + kx * BYTES, 3 * BYTES, _weights_to_points(g[0], g[1], g[2]))
-            for row in range(6):
-                at = rows.ctypes.data + row * 3 * BYTES
-                g = load(at), load(at + BYTES), load(at + 2 * BYTES)
-                _store6(points.ctypes.data + row * 6 * BYTES, BYTES, _weights_to_points(g[0], g[1], g[2]))
-            for i in range(length):
-                row, depth = (start + i, o) if exchanged else (o, start + i)
-                tile = ((row + 1) * tiles - 1) // count  # the one with start <= row
-                place = row - tile_start(tile, tiles, count)
-                for point in range(_POINTS):
-                    u[point, tile, depth, place] = points[point // 6, point % 6, i]
+        half = np.empty((6, 3, LANES), np.float32)
+        points = np.zeros((6, 6, TARGET.rows, LANES), np.float32)
+        for start in range(0, depth, LANES):
+            length = min(LANES, depth - start)
+            for row in range(rows):
+                for k in range(length):
+                    o, i = (start + k, first + row) if exchanged else (first + row, start + k)
+                    for tap in range(9):
+                        weights[tap // 3, tap % 3, k] = w[o, i, tap // 3, tap % 3]
+                for kx in range(3):
+                    at = weights.ctypes.data + kx * BYTES
+                    d = _weights_to_points(load(at), load(at + 3 * BYTES), load(at + 6 * BYTES))
+                    _store6(half.ctypes.data + kx * BYTES, 3 * BYTES, d)
+                for y in range(6):
+                    at = half[y].ctypes.data
+                    d = _weights_to_points(load(at), load(at + BYTES), load(at + 2 * BYTES))
+                    _store6(address(points, y, 0, row, 0), points.strides[1], d)
+            for point in range(_POINTS):
+                for k in range(length):
+                    for row in range(TARGET.rows):
+                        u[point, tile, start + k, row] = points[point // 6, point % 6, row, k]
 
 
 @inlined
@@ -305,17 +305,27 @@ def _add_inputs(v, c, gx, first, tiles, columns, padding):
 
 
 @inlined
-def _multiply(u, v, m, point, lines):
+def _walk(depth):
+    """The places of a product over `depth`: weights lie TARGET.rows, lines LINE_BYTES apart."""
+    walk = np.empty((depth, 2), np.int32)
+    for k in range(depth):
+        walk[k, 0], walk[k, 1] = k * 4 * TARGET.rows, k * LINE_BYTES
+    return walk
+
+
+@inlined
+def _multiply(u, v, m, point, lines, walk):
     """m[point] = u[point] @ v[point] for the first `lines` lines of the chunk."""
-    tiles, depth, count = u.shape[1], u.shape[2], m.shape[2]
+    count = m.shape[2]
+    tiles = tiles_of(count, HEIGHTS)
+    nothing = np.zeros(LINE, np.float32)
     for line in range(0, lines, TARGET.lines):
-        for tile in range(tiles):
-            first = tile_start(tile, tiles, count)
-            outer(
-                address(m, point, line, first, 0), LINE, m.strides[1] // 4, NOTHING,
-                address(u, point, tile, 0, 0), 1, (0, 0, TARGET.rows),
-                address(v, point, line, 0, 0), v.strides[1] // 4, (0, 0, LINE), (1, 1, depth),
-                tile_start(tile + 1, tiles, count) - first, min(TARGET.lines, lines - line),
+        for tile in range(u.shape[1]):
+            first, rows = tile_range(tile, tiles, HEIGHTS, count)
+            multiply(
+                address(m, point, line, first, 0), LINE_BYTES, m.strides[1], nothing.ctypes.data, 0, 0,
+                address(u, point, tile, 0, 0), 4, address(v, point, line, 0, 0), v.strides[1],
+                walk.ctypes.data, len(walk), rows, min(TARGET.lines, lines - line),
             )  # fmt: skip
 
 
@@ -323,20 +333,25 @@ def _multiply(u, v, m, point, lines):
 def _multiply_weights(m, v, gu, point, lines, begin):
     """gu[point] (co, ci) += m[point] @ v[point]^T: sums over images, so panels of 16 channels of v are transposed."""
     co, ci = m.shape[2], v.shape[2]
-    tiles = tile_count(co, TARGET.rows)
+    tiles = tiles_of(co, HEIGHTS)
     panels = np.empty((TARGET.lines, lines, LINE, LINE), np.float32)
+    nothing = np.zeros(LINE, np.float32)
+    walk = np.empty((lines * LINE, 2), np.int32)
+    for k in range(lines * LINE):
+        walk[k, 0], walk[k, 1] = k // LINE * m.strides[1] + k % LINE * 4, k * LINE_BYTES
     for start in range(0, ci, LINE * TARGET.lines):
         count = tile_count(min(ci - start, LINE * TARGET.lines), LINE)
         for panel in range(count):
             for line in range(lines):
                 transpose(address(v, point, line, start + panel * LINE, 0), panels[panel, line].ctypes.data)
-        for tile in range(tiles):
-            first = tile_start(tile, tiles, co)
-            outer(
-                address(gu, point, first, start, 0), gu.strides[1] // 4, LINE, NOTHING if begin else BEFORE,
-                address(m, point, 0, first, 0), LINE, (0, m.strides[1] // 4, 1),
-                panels.ctypes.data, lines * LINE * LINE, (0, LINE * LINE, LINE), (1, lines, LINE),
-                tile_start(tile + 1, tiles, co) - first, count,
+        for tile in range(tiles[0] + tiles[1]):
+            first, rows = tile_range(tile, tiles, HEIGHTS, co)
+            sums = address(gu, point, first, start, 0)
+            begins = (nothing.ctypes.data, 0, 0) if begin else (sums, gu.strides[1], LINE_BYTES)
+            multiply(
+                sums, gu.strides[1], LINE_BYTES, begins[0], begins[1], begins[2],
+                address(m, point, 0, first, 0), LINE_BYTES, panels.ctypes.data, panels.strides[0],
+                walk.ctypes.data, len(walk), rows, count,
             )  # fmt: skip
 
 
@@ -374,12 +389,13 @@ def forward(x, u, b, y, code, v, m, padding, pool, fused):
     columns = tile_count(y.shape[2] * pool[1], 4)
     tiles = tile_count(y.shape[1] * pool[0], 4) * columns
     chunk = v.shape[1] // lines
+    walk = _walk(ci)
     for first in range(0, tiles, chunk):
         count = min(chunk, tiles - first)
         for c in prange(ci):
             _transform_inputs(x, c, v, first, count, columns, padding)
         for point in prange(_POINTS):
-            _multiply(u, v, m, point, count * lines)
+            _multiply(u, v, m, point, count * lines, walk)
         for k in prange(co):
             _transform_outputs(m, k, b, y, code, first, count, columns, pool, fused)
 
@@ -395,6 +411,7 @@ def backward(gy, code, x, u, gx, gw, bias_sums, v, m, gu, padding, pool, fused, 
     columns = tile_count(gy.shape[2] * pool[1], 4)
     tiles = tile_count(gy.shape[1] * pool[0], 4) * columns
     chunk = v.shape[1] // lines
+    walk = _walk(co)
     for first in range(0, tiles, chunk):
         count = min(chunk, tiles - first)
         for k in prange(co):
@@ -406,7 +423,7 @@ def backward(gy, code, x, u, gx, gw, bias_sums, v, m, gu, padding, pool, fused, 
                 _multiply_weights(m, v, gu, point, count * lines, first == 0)
         if need_x:
             for point in prange(_POINTS):
-                _multiply(u, m, v, point, count * lines)
+                _multiply(u, m, v, point, count * lines, walk)
             for c in prange(ci):
                 if first == 0:
                     gx[c] = 0
