@@ -269,6 +269,17 @@ def _draw_linear(rng: Any) -> tuple:
     return *(int(rng.integers(1, rng.choice([5, 40, 140]))) for _ in range(3)), bool(rng.integers(2))
 
 
+def _relu(rng: Any, x_shape: tuple, special: tuple = ()) -> list[Case]:
+    x = rng.choice(special, x_shape) if special else _spread(rng, x_shape)
+    y, gy = load("relu", "xp").forward(x), _spread(rng, x_shape)
+    shape = f"x {x_shape}{f' of {special}' if special else ''}"
+    return [Case("relu", "forward", (x,), (0,), shape), Case("relu", "backward", (gy, y), (0,), shape)]
+
+
+def _draw_relu(rng: Any) -> tuple:
+    return (tuple(int(v) for v in rng.integers(1, 9, rng.choice([1, 2, 4]))),)
+
+
 def _draw_global_avg_pool2d(rng: Any) -> tuple:
     return tuple(int(v) for v in rng.integers(1, (6, 40, 14, 14)))
 
@@ -282,4 +293,5 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], Callable[[Any], tuple]]] = {
     "cross_entropy": (_cross_entropy, _draw_cross_entropy),
     "dropout": (_dropout, _draw_dropout),
     "linear": (_linear, _draw_linear),
+    "relu": (_relu, _draw_relu),
 }

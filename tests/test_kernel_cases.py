@@ -1,13 +1,16 @@
 """Every kernel against the reference in float64: the shape table and drawn shapes, between poisoned memory.
 
 CUDA C runs as its source and as the PTX that NVRTC makes of it, Numba as the PTX that Numba makes of it; on a GPU
-all of them run there. `--draws N` sets the number of drawn shapes; `make test-kernels` takes 200.
+all of them run there. The kernels of the CPU run as they are. `--draws N` sets the number of drawn shapes;
+`make test-kernels` takes 200.
 """
 
 import gpucnn_kernels as kernels
+import numba
 import numpy as np
 import pytest
 from gpucnn_kernels import cases, check
+from gpucnn_kernels.cpu import layout
 from gpucnn_kernels.sim import mode
 
 from gpucnn.backend import Device, probe_cuda
@@ -17,6 +20,7 @@ pytestmark = pytest.mark.timeout(3000)  # 200 draws, compilers, and a busy machi
 WRITTEN = [(op, impl) for op in cases.ops() for impl in kernels.implementations(op) if impl in ("numba", "raw")]
 TIERS = [(op, impl, tier) for op, impl in WRITTEN for tier in (("source", "ptx") if impl == "raw" else ("ptx",))]
 each_kernel = pytest.mark.parametrize("op, impl", WRITTEN)
+ON_CPU = [op for op in cases.ops() if "cpu" in kernels.implementations(op)]
 
 
 def faults(verdicts):
@@ -51,6 +55,62 @@ def test_on_a_gpu(op, impl, pytestconfig):
         pytest.skip(f"no GPU: {fault}")
     wanted = [*cases.table(op), *cases.draws(op, pytestconfig.getoption("--draws"))]
     assert faults(check.check(kernels.load(op, impl), wanted, Device("cuda").xp)) == []
+
+
+# on the CPU
+
+OF_IMAGES = ["avgpool2d", "cross_entropy", "dropout", "globalavgpool2d", "linear", "maxpool2d", "relu"]
+
+
+@pytest.mark.parametrize("op", ON_CPU)
+def test_on_the_cpu(op, pytestconfig):
+    module = kernels.load(op, "cpu")
+    for wanted in (cases.table(op), cases.draws(op, pytestconfig.getoption("--draws"))):
+        assert faults(check.check(module, wanted)) == []
+
+
+def in_lines(x, n, fill):
+    """x in the layout of the CPU, `fill` in the lanes behind image n, if it is an array of float32 images or codes."""
+    if not isinstance(x, np.ndarray) or x.ndim < 2 or len(x) != n or x.dtype.kind == "i":
+        return x
+    y = layout.empty(x.shape, x.dtype)
+    y[...] = x
+    layout.lines(y)[..., n:] = fill
+    return y
+
+
+def results(case, arguments):
+    found = getattr(kernels.load(case.op, "cpu"), case.function)(*arguments)
+    return found if isinstance(found, tuple) else (found,)
+
+
+@pytest.fixture
+def set_threads():
+    yield numba.set_num_threads
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+
+
+@pytest.mark.parametrize("op", OF_IMAGES)
+def test_layouts_threads_and_lanes_behind_the_last_image(op, set_threads):
+    """The same bits from plain arrays and from those in the layout, on one thread and on two; lanes as promised."""
+    for case in [*cases.table(op), *cases.draws(op, 5)]:
+        plain = case.single()
+        image = plain[1] if op == "cross_entropy" and case.function == "backward" else plain[0]
+        n = len(image)
+        gradient = case.function.startswith("backward")
+        laid_out = [in_lines(x, n, 0 if gradient and x is image else 1) for x in plain]
+        expected = results(case, plain)
+        for threads in (1, 2):
+            set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+            found = results(case, laid_out)
+            for one, other in zip(expected, found, strict=True):
+                assert np.array_equal(one, other, equal_nan=True), str(case)
+        if case.function == "backward_weight":
+            assert all(result.flags.c_contiguous for result in found)
+            continue
+        behind = layout.lines(found[-1])[..., n:]
+        assert not behind.any() if gradient else np.isfinite(behind).all(), str(case)
+        assert layout.lines(found[-1]).ctypes.data == found[-1].ctypes.data, "the result is not in the layout"
 
 
 @pytest.mark.parametrize("op", cases.ops())

@@ -33,7 +33,7 @@ def test_ops_are_the_files():
     files = {file.stem for file in FOLDER.glob("*_*.py") if file.stem != "__init__"}
     assert files == {f"{op}_{impl}" for op, impl in PAIRS}
     pools = {"maxpool2d", "avgpool2d", "globalavgpool2d"}
-    assert {"conv2d", "linear", "cross_entropy", "dropout", "philox", *pools} <= set(kernels.ops())
+    assert {"conv2d", "linear", "relu", "cross_entropy", "dropout", "philox", *pools} <= set(kernels.ops())
     assert all(implementations[0] == "xp" for implementations in kernels.ops().values())
     assert kernels.implementations("conv2d") == kernels.ops()["conv2d"]
 
@@ -117,6 +117,8 @@ def calls():
         ("linear", "forward", (logits, matrix, None), (4, 7)),
         ("linear", "backward_input", (matrix, logits.T.copy()), (7, 4)),
         ("linear", "backward_weight", (matrix, tie_free(rng, (7, 3))), ((5, 3), (5,))),
+        ("relu", "forward", (x,), x.shape),
+        ("relu", "backward", (x, x[::-1].copy()), x.shape),
     ]
 
 
@@ -164,6 +166,7 @@ def test_out_is_filled_and_returned(op, name, arguments, shapes, device):
         ("dropout", lambda x, w: F.dropout2d(x, 0.4), (2, 4, 5, 6), ()),
         ("linear", F.linear, (2, 4, 5, 6), (3, 6)),
         ("cross_entropy", lambda x, w: F.cross_entropy(x, [1, 4]).reshape(1, 1), (2, 5), ()),
+        ("relu", lambda x, w: F.relu(x), (2, 4, 5, 6), ()),
     ],
 )
 @pytest.mark.parametrize("spread", [True, False], ids=["one number spread", "rows cut"])

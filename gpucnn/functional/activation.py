@@ -9,11 +9,11 @@ from ..tensor import Tensor
 
 class ReLU(Function):
     def forward(self, x: Array) -> Array:
-        self.y = self.device.xp.maximum(x, 0)  # NaN stays NaN
+        self.y = self.device.kernel("relu", x.dtype).forward(self.device.contiguous(x))
         return self.y
 
     def backward(self, gy: Array) -> Array:
-        return gy * (self.y > 0)
+        return self.device.kernel("relu", gy.dtype).backward(self.device.contiguous(gy), self.y)
 
 
 class Sigmoid(Function):

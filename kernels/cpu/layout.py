@@ -80,7 +80,7 @@ def lines(x: np.ndarray) -> np.ndarray:
     if block is None:
         y = empty(x.shape, x.dtype.type)
         physical = lines(y)
-        rows = np.ascontiguousarray(x).reshape(len(x), -1)
+        rows = np.require(x, requirements="CW").reshape(len(x), prod(x.shape[1:]))  # writable: as the kernel's type is
         _fill_lines(rows, physical.reshape(rows.shape[1], physical.shape[-1]))
         return physical
     strides, _ = _strides(x.shape, x.itemsize)

@@ -1,0 +1,159 @@
+"""The fully connected layer on the CPU: three products of one register tile. Shapes and formula as in linear_xp.py.
+
+Images lie innermost (cpu/layout.py): x is a matrix (ci, lanes), and so is y.
+
+    forward           y[o]  = b[o] + sum over i of w[o, i] * x[i]      a row is an output, its lines are its images
+    backward_input    gx[i] = sum over o of w[o, i] * gy[o]            the same with w read along its columns
+    backward_weight   gw[o] = sum over lanes of gy[o, lane] * x[lane]  the lines are features: x is transposed for it
+
+Each result is one sum in one order, whatever the number of threads. ValueError where shapes do not go together.
+"""
+
+import numba
+import numpy as np
+from numba import prange
+
+from .arrays import Array
+from .cpu import layout
+from .cpu.bits import transpose
+from .cpu.compiled import compiled
+from .cpu.layout import LINE
+from .cpu.simd import LANES, load, splat, store
+from .cpu.target import TARGET
+from .cpu.tiles import BEFORE, NOTHING, outer, tile_count, tile_start
+from .shapes import expect
+
+ROWS, LINES = TARGET.rows, TARGET.lines
+DEPTH = 128  # steps of a sum, before the next tile's turn: its numbers stay in the fastest cache
+BLOCK = 8  # lines: of so many steps they stay in the second cache
+GROUP = 8  # row tiles, packed together
+PARTS = 16  # of a product, at least, for threads to take
+_NO_BIAS, _NOTHING_PACKED = np.empty(0, np.float32), np.empty((0, 0), np.float32)
+
+
+def forward(x: Array, w: Array, b: Array | None, out: Array | None = None, workspace=None) -> Array:
+    """y (n, co); b may be None."""
+    (n, ci), co = x.shape, len(w)
+    expect("w", w, (co, ci))
+    if b is not None:
+        expect("b", b, (co,))
+    y = layout.empty((n, co))
+    _product(_in_lines(layout.lines(y)), _NO_BIAS if b is None else b, w, _in_lines(layout.lines(x)))
+    return layout.to_out(y, out)
+
+
+def backward_input(gy: Array, w: Array, out: Array | None = None, workspace=None) -> Array:
+    """gx (n, ci)"""
+    n, (co, ci) = len(gy), w.shape
+    expect("gy", gy, (n, co))
+    gx = layout.empty((n, ci))
+    _product(_in_lines(layout.lines(gx)), _NO_BIAS, w.T, _in_lines(layout.lines(gy)))
+    return layout.to_out(gx, out)
+
+
+def backward_weight(gy: Array, x: Array, out: tuple | None = None, workspace=None) -> tuple[Array, Array]:
+    """gw (co, ci) and gb (co,)"""
+    (n, co), ci = gy.shape, x.shape[1]
+    expect("x", x, (n, ci))
+    gy, x = layout.lines(gy), layout.lines(x)
+    count = layout.line_count(ci)
+    panels = layout.plain((count, x.shape[1], LINE))  # x transposed: [line of features][lane][feature]
+    gw, gb = layout.plain((co, ci)), layout.plain((co,))
+    _turn(x, panels, gy, gb)
+    whole = gw if ci % LINE == 0 else layout.plain((co, count * LINE))
+    _product(_in_lines(whole), _NO_BIAS, gy, panels.transpose(1, 0, 2))
+    if whole is not gw:
+        gw[...] = whole[:, :ci]
+    if out is None:
+        return gw, gb
+    out[0][...], out[1][...] = gw, gb
+    return out
+
+
+def _in_lines(x: np.ndarray) -> np.ndarray:
+    """(rows, lanes) -> (rows, lines, 16)"""
+    return x.reshape(len(x), -1, LINE)
+
+
+def _product(c: np.ndarray, bias: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    """c[row, line] = bias[row] + sum over k of a[row, k] * b[k, line]; no bias where it is empty."""
+    along_columns = a.strides[0] == a.itemsize and len(a) > 1
+    packed = layout.plain((numba.get_num_threads(), GROUP * ROWS * DEPTH)) if along_columns else _NOTHING_PACKED
+    _multiply(c, bias, a, b, packed)
+
+
+@compiled("void(f4[:,:,:], f4[:], f4[:,:], f4[:,:,:], f4[:,::1])", parallel=True)
+def _multiply(c, bias, a, b, packed):
+    """A thread takes a group of row tiles and a block of lines, and of them a part of the sum that its caches hold.
+
+    Where a is read along its columns, that part is copied to `packed` first, which has a row for each thread: in a
+    matrix of 2048 columns the numbers of one lie 8 KB apart, and caches hold few numbers with such distances.
+    """
+    rows, lines, depth = a.shape[0], b.shape[1], a.shape[1]
+    tiles, blocks = tile_count(rows, ROWS), tile_count(lines, BLOCK)
+    groups = max(tile_count(tiles, GROUP), min(tiles, tile_count(PARTS, max(blocks, 1))))
+    a_row, a_step = a.strides
+    for i in prange(groups * blocks):
+        group, line0 = i % groups, i // groups * BLOCK
+        tile0, tile1 = tile_start(group, groups, tiles), tile_start(group + 1, groups, tiles)
+        row0 = tile_start(tile0, tiles, rows)
+        width = tile_start(tile1, tiles, rows) - row0
+        for k in range(0, max(depth, 1), DEPTH):  # once where nothing is summed: zeros
+            steps = min(DEPTH, depth - k)
+            part, part_row, part_step = a.ctypes.data + row0 * a_row + k * a_step, a_row, a_step
+            if packed.size > 0:
+                own = packed[numba.get_thread_id()]
+                for step in range(steps):
+                    for row in range(0, width - LANES + 1, LANES):
+                        store(own.ctypes.data + (step * width + row) * 4, load(part + step * a_step + row * 4))
+                    for row in range(width // LANES * LANES, width):
+                        own[step * width + row] = a[row0 + row, k + step]
+                part, part_row, part_step = own.ctypes.data, 4, width * 4
+            for tile in range(tile0, tile1):
+                row = tile_start(tile, tiles, rows)
+                start = BEFORE if k > 0 else bias.ctypes.data + row * 4 if bias.size > 0 else NOTHING
+                for line in range(line0, min(line0 + BLOCK, lines), LINES):
+                    outer(
+                        c.ctypes.data + row * c.strides[0] + line * c.strides[1],
+                        c.strides[0] // 4,
+                        c.strides[1] // 4,
+                        start,
+                        part + (row - row0) * part_row,
+                        part_row // 4,
+                        (0, 0, part_step // 4),
+                        b.ctypes.data + k * b.strides[0] + line * b.strides[1],
+                        b.strides[1] // 4,
+                        (0, 0, b.strides[0] // 4),
+                        (1, 1, steps),
+                        tile_start(tile + 1, tiles, rows) - row,
+                        min(LINES, lines - line),
+                    )
+
+
+@compiled("void(f4[:,:], f4[:,:,:], f4[:,:], f4[:])")
+def _turn(x, panels, gy, gb):
+    """x (ci, lanes) -> panels (lines, lanes, 16), zeros behind the last feature; gb = the sum of gy's lanes."""
+    ci, lanes = x.shape
+    for i in range(panels.shape[0]):
+        features = min(LINE, ci - i * LINE)
+        whole = features // LANES * LANES
+        for feature in range(0, whole, LANES):
+            for lane in range(0, lanes, LANES):
+                transpose(
+                    panels.ctypes.data + ((i * lanes + lane) * LINE + feature) * 4,
+                    LINE * 4,
+                    x.ctypes.data + (i * LINE + feature) * x.strides[0] + lane * 4,
+                    x.strides[0],
+                )
+        for lane in range(lanes if whole < LINE else 0):
+            for feature in range(whole, features):
+                panels[i, lane, feature] = x[i * LINE + feature, lane]
+            for feature in range(features, LINE):
+                panels[i, lane, feature] = 0
+    parts = np.empty(LANES, np.float32)
+    for o in range(gy.shape[0]):
+        total = splat(np.float32(0))
+        for lane in range(0, lanes, LANES):
+            total = total + load(gy.ctypes.data + o * gy.strides[0] + lane * 4)
+        store(parts.ctypes.data, total)
+        gb[o] = parts.sum()

@@ -1,0 +1,129 @@
+"""2-D max pooling on the CPU: a vector holds one pixel of several images. Shapes and codes as in maxpool2d_xp.py.
+
+Backward gathers: each input adds up the gradients of those windows whose maximum it was, in the order of its places
+in them, so threads share no result. ValueError where shapes do not go together, NotImplementedError for windows that
+a byte has no codes for.
+"""
+
+import numpy as np
+from numba import prange
+
+from .arrays import Array, Pair, out_size
+from .cpu import layout
+from .cpu.compiled import compiled, inlined
+from .cpu.simd import LANES, load, load_codes, splat, store, store_codes, where_equal, where_larger
+from .maxpool2d_xp import DEAD
+from .shapes import expect
+
+FEW = 1 << 14  # elements, which take less time than threads take to start
+
+
+def forward(
+    x: Array, size: Pair, stride: Pair, padding: Pair, out: tuple | None = None, workspace=None
+) -> tuple[Array, Array]:
+    """y and code (n, c, oh, ow)"""
+    if size[0] * size[1] > DEAD:
+        raise NotImplementedError(f"max pooling over {size[0]}x{size[1]} places: a window has at most {DEAD}")
+    shape = *x.shape[:2], *out_size(x.shape[2:], size, stride, padding)
+    y, code = layout.empty(shape), layout.empty(shape, np.uint8)
+    _forward(layout.lines(x), layout.lines(y), layout.lines(code), *size, *stride, *padding)
+    if out is None:
+        return y, code
+    return layout.to_out(y, out[0]), layout.to_out(code, out[1])
+
+
+def backward(
+    gy: Array,
+    code: Array,
+    x_shape: tuple,
+    size: Pair,
+    stride: Pair,
+    padding: Pair,
+    out: Array | None = None,
+    workspace=None,
+) -> Array:
+    """gx (n, c, h, w)"""
+    expect("code", code, gy.shape)
+    expect("gy", gy, (*x_shape[:2], *out_size(x_shape[2:], size, stride, padding)))
+    gx = layout.empty(x_shape)
+    _backward(layout.lines(gy), layout.lines(code), layout.lines(gx), *size, *stride, *padding)
+    return layout.to_out(gx, out)
+
+
+@compiled("void(f4[:,:,:,:], f4[:,:,:,:], u1[:,:,:,:], i8, i8, i8, i8, i8, i8)", parallel=True)
+def _forward(x, y, code, kh, kw, sh, sw, ph, pw):
+    rows = y.shape[0] * y.shape[1]
+    if x.size < FEW:
+        for row in range(rows):
+            _forward_row(x, y, code, row, kh, kw, sh, sw, ph, pw)
+    else:
+        for row in prange(rows):
+            _forward_row(x, y, code, row, kh, kw, sh, sw, ph, pw)
+
+
+@inlined
+def _forward_row(x, y, code, row, kh, kw, sh, sw, ph, pw):
+    """One row of windows. Padding is never read: minus infinity at the first place that is none stands for it."""
+    c, oy = row // y.shape[1], row % y.shape[1]
+    top, left_step = oy * sh - ph, x.strides[2]
+    ky0, ky1 = max(0, -top), min(kh, x.shape[1] - top)
+    for ox in range(y.shape[2]):
+        left = ox * sw - pw
+        kx0, kx1 = max(0, -left), min(kw, x.shape[2] - left)
+        for lane in range(0, y.shape[3], LANES):
+            best, place = splat(np.float32(-np.inf)), splat(np.float32((ky0 * kw + kx0) % 256))
+            for ky in range(ky0, ky1):
+                line = at(x, c, top + ky, left, lane)
+                for kx in range(kx0, kx1):
+                    value = load(line + kx * left_step)
+                    place = where_larger(value, best, splat(np.float32(ky * kw + kx)), place)
+                    best = where_larger(value, best, value, best)
+            store(at(y, c, oy, ox, lane), best)
+            store_codes(at(code, c, oy, ox, lane), place)
+
+
+@compiled("void(f4[:,:,:,:], u1[:,:,:,:], f4[:,:,:,:], i8, i8, i8, i8, i8, i8)", parallel=True)
+def _backward(gy, code, gx, kh, kw, sh, sw, ph, pw):
+    rows = gx.shape[0] * gx.shape[1]
+    if gx.size < FEW:
+        for row in range(rows):
+            _backward_row(gy, code, gx, row, kh, kw, sh, sw, ph, pw)
+    else:
+        for row in prange(rows):
+            _backward_row(gy, code, gx, row, kh, kw, sh, sw, ph, pw)
+
+
+@inlined
+def _backward_row(gy, code, gx, row, kh, kw, sh, sw, ph, pw):
+    """One row of inputs: place (ky, kx) of the window at (oy, ox) is the input (oy*sh + ky - ph, ox*sw + kx - pw)."""
+    c, iy = row // gx.shape[1], row % gx.shape[1]
+    zero = splat(np.float32(0))
+    ky, oy, tall = windows_over(iy + ph, kh, sh, gy.shape[1])
+    for ix in range(gx.shape[2]):
+        kx, ox, wide = windows_over(ix + pw, kw, sw, gy.shape[2])
+        for lane in range(0, gx.shape[3], LANES):
+            total = zero
+            for up in range(tall):
+                codes, shares = at(code, c, oy - up, ox, lane), at(gy, c, oy - up, ox, lane)
+                for back in range(wide):
+                    place = splat(np.float32((ky + up * sh) * kw + kx + back * sw))
+                    share = load(shares - back * gy.strides[2])
+                    total = total + where_equal(load_codes(codes - back * code.strides[2]), place, share, zero)
+            store(at(gx, c, iy, ix, lane), total)
+
+
+@inlined
+def windows_over(i, size, stride, windows):
+    """Along one side: the windows that a padded input i lies in, from the last one, where its place comes first.
+
+    (its place there, that window, how many): one window back, its place is `stride` further.
+    """
+    last = min(i // stride, windows - 1)
+    place = i - last * stride
+    return place, last, min(last + 1, max(0, (size - place + stride - 1) // stride))
+
+
+@inlined
+def at(x, c, y, x_, lane):
+    """The address of x[c, y, x_, lane]; places in the padding have one, too."""
+    return x.ctypes.data + c * x.strides[0] + y * x.strides[1] + x_ * x.strides[2] + lane * x.strides[3]
