@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .backend import Array
+from .backend import Array, Device, to_host
 from .errors import GpucnnError
+from .flat import Flat
 from .module import Parameter
 
 
@@ -14,7 +15,12 @@ class Optimizer:
 
     parameters: Parameters, or (name, Parameter) pairs, whose names then appear in errors. The first `step`
     is an error where a parameter that requires a gradient got none: it is not connected to the loss.
+
+    The parameters' `data` become views of one vector for each device and dtype, and a step changes it in place. Who
+    replaces a parameter's `data`, or moves the model, may do so at any time: the next step takes it in again.
     """
+
+    states = 0  # vectors that `update` keeps
 
     def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float) -> None:
         pairs = [p if isinstance(p, tuple) else (f"parameter {i}", p) for i, p in enumerate(parameters)]
@@ -32,7 +38,25 @@ class Optimizer:
             raise ValueError(f"lr and weight_decay must be at least 0, got {lr} and {weight_decay}")
         self.lr, self.weight_decay = lr, weight_decay
         self.steps = 0
-        self.state: dict[str, tuple[Array, ...]] = {}
+        self._vectors: list[Flat] = []
+        self._arrange()
+
+    @property
+    def state(self) -> dict[str, tuple[Array, ...]]:
+        """What is kept for each parameter, as arrays of its shape: views, so that they may be written to."""
+        views = [(flat, [flat.views(vector) for vector in flat.state]) for flat in self._vectors]
+        return {name: tuple(each[name] for each in kept) for flat, kept in views for name in flat.parameters}
+
+    def _arrange(self) -> None:
+        """Sort the parameters into vectors by device and dtype; what was kept for them moves with them."""
+        before = self.state
+        groups: dict[Any, dict[str, Parameter]] = {}
+        for name, p in self.parameters.items():
+            groups.setdefault((p.device, p.dtype), {})[name] = p
+        self._vectors = [Flat(group, self.states) for group in groups.values()]
+        for name, arrays in self.state.items():
+            for array, old in zip(arrays, before.get(name, ()), strict=False):
+                array[...] = self.parameters[name].device.asarray(to_host(old))
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -47,12 +71,15 @@ class Optimizer:
                 hint = "use them in forward, or set requires_grad = False on them"
                 raise GpucnnError(f"no gradient reached {', '.join(lost)}", hint)
         self.steps += 1
-        for name, p in self.parameters.items():
-            if p.requires_grad and p.grad is not None:
-                self.update(name, p)
+        if not all(flat.holds() for flat in self._vectors):
+            self._arrange()
+        for flat in self._vectors:
+            flat.take_in()
+            for part in flat.collect():
+                self.update(flat.device, flat.p[part], flat.g[part], *(vector[part] for vector in flat.state))
 
-    def update(self, name: str, p: Parameter) -> None:
-        """Change `p.data` in place."""
+    def update(self, device: Device, p: Array, g: Array, *state: Array) -> None:
+        """Change p and the state in place, given the gradient; vectors (n,) that hold many parameters."""
         raise NotImplementedError
 
 
@@ -61,6 +88,8 @@ class SGD(Optimizer):
 
     Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning".
     """
+
+    states = 1
 
     def __init__(
         self,
@@ -78,16 +107,9 @@ class SGD(Optimizer):
             raise ValueError("nesterov needs a momentum above 0")
         self.momentum, self.nesterov = momentum, nesterov
 
-    def update(self, name: str, p: Parameter) -> None:
-        g: Array = p.grad + self.weight_decay * p.data if self.weight_decay else p.grad
-        if self.momentum:
-            if name not in self.state:
-                self.state[name] = (p.device.xp.zeros_like(p.data),)
-            (v,) = self.state[name]
-            v *= self.momentum
-            v += g
-            g = g + self.momentum * v if self.nesterov else v
-        p.data -= self.lr * g
+    def update(self, device: Device, p: Array, g: Array, *state: Array) -> None:
+        kernel = device.kernel("sgd", p.dtype)
+        kernel.step(p, g, *state, self.lr, self.momentum, self.weight_decay, self.nesterov, out=(p, *state))
 
 
 class Adam(Optimizer):
@@ -95,6 +117,9 @@ class Adam(Optimizer):
 
     Kingma and Ba 2014, arXiv:1412.6980. weight_decay adds weight_decay * p to g.
     """
+
+    states = 2
+    decoupled = False
 
     def __init__(
         self,
@@ -111,25 +136,16 @@ class Adam(Optimizer):
             raise ValueError(f"eps must be at least 0, got {eps}")
         self.betas, self.eps = betas, eps
 
-    def update(self, name: str, p: Parameter) -> None:
-        self._move(name, p, p.grad + self.weight_decay * p.data if self.weight_decay else p.grad)
-
-    def _move(self, name: str, p: Parameter, g: Array) -> None:
-        xp = p.device.xp
-        if name not in self.state:
-            self.state[name] = xp.zeros_like(p.data), xp.zeros_like(p.data)
-        m, v = self.state[name]
-        beta1, beta2 = self.betas
-        m *= beta1
-        m += (1 - beta1) * g
-        v *= beta2
-        v += (1 - beta2) * g * g
-        root = xp.sqrt(v) / math.sqrt(1 - beta2**self.steps) + self.eps
-        p.data -= (self.lr / (1 - beta1**self.steps)) * m / root
+    def update(self, device: Device, p: Array, g: Array, *state: Array) -> None:
+        decay = self.weight_decay, self.decoupled
+        kernel = device.kernel("adam", p.dtype)
+        kernel.step(p, g, *state, self.steps, self.lr, self.betas, self.eps, *decay, out=(p, *state))
 
 
 class AdamW(Adam):
     """Adam whose weight decay shrinks p by lr * weight_decay beside the step (arXiv:1711.05101)."""
+
+    decoupled = True
 
     def __init__(
         self,
@@ -140,10 +156,6 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay)
-
-    def update(self, name: str, p: Parameter) -> None:
-        p.data *= 1 - self.lr * self.weight_decay
-        self._move(name, p, p.grad)
 
 
 Schedule = Callable[[int], float]  # step (0 is the first) -> what lr is multiplied with

@@ -6,50 +6,16 @@ rounding may take each of its results from the reference in float64.
 
 from collections.abc import Callable, Iterator
 from math import ceil, prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from . import load
 from .arrays import Pair, out_size, taps
+from .case import Case, tolerance
+from .case import spread as _spread
 from .shapetable import DRAWN, SHAPES
-
-
-class Case(NamedTuple):
-    """`getattr(module, function)(*arguments)`; the error of result i is at most `tolerances[i]`."""
-
-    op: str
-    function: str
-    arguments: tuple
-    tolerances: tuple[float, ...]
-    shape: str  # what was drawn, for messages
-
-    def single(self) -> list:
-        """The arguments in float32."""
-        floats = [isinstance(value, np.ndarray) and value.dtype == np.float64 for value in self.arguments]
-        return [value.astype(np.float32) if f else value for f, value in zip(floats, self.arguments, strict=True)]
-
-    def expected(self) -> tuple[np.ndarray, ...]:
-        """The results of the reference in float64."""
-        results = getattr(load(self.op, "xp"), self.function)(*self.arguments)
-        return results if isinstance(results, tuple) else (results,)
-
-    @property
-    def long(self) -> bool:
-        """Whether an array has more elements than 16 bits count."""
-        return any(value.size > 1 << 16 for value in self.arguments if isinstance(value, np.ndarray))
-
-    def __str__(self) -> str:
-        return f"{self.op}.{self.function} {self.shape}"
-
-
-def tolerance(terms: int, size: float, dtype: Any = np.float32) -> float:
-    """How far a sum of `terms` numbers of at most `size`, in `dtype`, may lie from the exact one.
-
-    It is off by at most eps * terms * (terms * size); errors of either sign cancel, which leaves one factor of
-    terms. 8 more are for the few operations around the sum.
-    """
-    return 2 * float(np.finfo(dtype).eps) * (terms + 8) * size
+from .trainingcases import adam, draw_adam, draw_sgd, sgd
 
 
 def table(op: str) -> list[Case]:
@@ -71,13 +37,6 @@ def draws(op: str, count: int, seed: int = 0) -> Iterator[Case]:
 def ops() -> tuple[str, ...]:
     """The ops that have cases."""
     return tuple(_OPS)
-
-
-def _spread(rng: np.random.Generator, shape: tuple) -> np.ndarray:
-    """Different values in -1 .. 1, none of them 0, in random order: no maximum is a tie, float32 holds each exactly."""
-    count = prod(shape)
-    odd = rng.permutation(count) * 2 - count + 1 - count % 2
-    return odd.reshape(shape).astype(np.float64) / 2 ** max(count, 2).bit_length()
 
 
 def _conv2d(
@@ -293,5 +252,7 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], Callable[[Any], tuple]]] = {
     "cross_entropy": (_cross_entropy, _draw_cross_entropy),
     "dropout": (_dropout, _draw_dropout),
     "linear": (_linear, _draw_linear),
+    "sgd": (sgd, draw_sgd),
+    "adam": (adam, draw_adam),
     "relu": (_relu, _draw_relu),
 }

@@ -133,6 +133,19 @@ SHAPES: dict[str, list[tuple]] = {
         ((LONG, 1, 1), 0.5, 3, 16, 0, True),
         ((1, 2, LONG), 0.5, 3, 16, 0, True),
     ],
+    "sgd": [
+        (1, 0.0, 0.0, False),
+        (1000, 0.9, 0.0, False),
+        (333, 0.9, 5e-4, False),
+        (4099, 0.9, 0.1, True),
+        (2 * LONG, 0.9, 0.1, False),  # on threads, with a last block that is not whole
+    ],
+    "adam": [
+        (1, 1, (0.9, 0.999), 0.0, False),
+        (1000, 10, (0.9, 0.999), 0.1, False),
+        (333, 1000, (0.5, 0.9), 0.1, True),
+        (2 * LONG, 2, (0.9, 0.999), 0.1, True),
+    ],
     "linear": [
         (1, 1, 1, True),
         (3, 5, 4, False),

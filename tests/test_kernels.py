@@ -49,7 +49,7 @@ def test_load(op, impl):
 @pytest.mark.parametrize(
     "call, text",
     [
-        (lambda: kernels.implementations("conv3d"), "no kernels for the op 'conv3d'; there are avgpool2d, conv2d"),
+        (lambda: kernels.implementations("conv3d"), "no kernels for the op 'conv3d'; there are adam, "),
         (lambda: kernels.load("conv3d", "xp"), "no kernels for the op 'conv3d'"),
         (lambda: kernels.load("conv2d", "opencl"), "conv2d has no implementation 'opencl'; it has xp"),
     ],
@@ -94,6 +94,7 @@ def calls():
     gz = tie_free(rng, (2, 4, 3, 3))
     fused = gz, rng.choice([0, 1, 255], gz.shape).astype(np.uint8), x, w, *WINDOW[1:], (1, 2)
     logits, target, g0 = tie_free(rng, (4, 5)), np.array([3, 0, 4, 3], np.int32), np.array(0.7)
+    vectors = [np.abs(tie_free(rng, (6,))) for _ in range(4)]
     matrix, places = tie_free(rng, (7, 5)), (0.4, 3 + 2**32, 16, 2, np.array([5, 3], np.int32))
     return [
         ("conv2d", "forward", (x, w, b, *WINDOW[1:]), gy.shape),
@@ -116,6 +117,8 @@ def calls():
         ("linear", "forward", (logits, matrix, matrix[:, 0].copy()), (4, 7)),
         ("linear", "forward", (logits, matrix, None), (4, 7)),
         ("linear", "backward_input", (matrix, logits.T.copy()), (7, 4)),
+        ("sgd", "step", (*vectors[:3], 0.1, 0.9, 0.01, True), ((6,),) * 2),
+        ("adam", "step", (*vectors, 3, 0.1, (0.9, 0.99), 1e-8, 0.01, False), ((6,),) * 3),
         ("linear", "backward_weight", (matrix, tie_free(rng, (7, 3))), ((5, 3), (5,))),
         ("relu", "forward", (x,), x.shape),
         ("relu", "backward", (x, x[::-1].copy()), x.shape),

@@ -97,8 +97,8 @@ def test_by_hand(ours, theirs, arguments):
 @every_configuration
 def test_float32_stays_and_is_changed_in_place(ours, theirs, arguments):
     parameters = start(np.float32)
-    arrays = [p.data for p in parameters]
     optimizer = ours(parameters, **arguments)
+    arrays = [p.data for p in parameters]
     run(optimizer, parameters, 3)
     assert all(p.data is array for p, array in zip(parameters, arrays, strict=True))
     kept = [array for arrays in optimizer.state.values() for array in arrays]
@@ -203,6 +203,115 @@ def test_an_optimizer_without_update():
     p.grad = p.data
     with pytest.raises(NotImplementedError):
         Optimizer([p], 0.1, 0.0).step()
+
+
+# the vectors
+
+
+def steps_of(model, optimizer, count):
+    """Train on something that depends on nothing but the weights."""
+    for _ in range(count):
+        for i, p in enumerate(model.parameters()):
+            p.grad = gradient(p.data, i)
+        optimizer.step()
+    return model.state_dict()
+
+
+def same(one, other):
+    return all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("kind", [SGD, AdamW])
+def test_weights_loaded_after_the_optimizer_was_made(kind):
+    model, _ = linear_model()
+    optimizer = kind(model.named_parameters(), 0.1)
+    start = model.state_dict()
+    expected = steps_of(model, optimizer, 1)
+    model, _ = linear_model()
+    model.initialize(5)
+    optimizer = kind(model.named_parameters(), 0.1)
+    model.load_state_dict(start)
+    assert same(steps_of(model, optimizer, 1), expected)
+    model.initialize(5)
+    model.load_state_dict(expected)
+    assert same(model.state_dict(), expected)
+    assert not same(steps_of(model, optimizer, 1), expected)
+
+
+@pytest.mark.parametrize("kind", [SGD, AdamW])
+def test_a_model_that_moves_keeps_its_state(kind):
+    def trained(move):
+        model, _ = linear_model()
+        model.to(g.CPU, np.float64)
+        optimizer = kind(model.named_parameters(), 0.1, **({"momentum": 0.9} if kind is SGD else {}))
+        steps_of(model, optimizer, 2)
+        move(model)
+        return steps_of(model, optimizer, 2), optimizer
+
+    stayed, _ = trained(lambda model: None)
+    moved, optimizer = trained(lambda model: model.to(g.Device(kernels="xp")))
+    assert same(stayed, moved)
+    smaller, optimizer = trained(lambda model: model.to(g.CPU, np.float32))
+    assert all(np.abs(smaller[name] - stayed[name]).max() < 1e-5 for name in stayed)
+    assert {array.dtype for arrays in optimizer.state.values() for array in arrays} == {np.dtype(np.float32)}
+
+
+def test_parameters_of_two_dtypes():
+    one, two = g.Parameter(np.ones(3, np.float32)), g.Parameter(np.ones(3))
+    for p in (one, two):
+        p.grad = np.ones_like(p.data)
+    SGD([one, two], 0.5).step()
+    assert (one.dtype, two.dtype) == (np.float32, np.float64)
+    assert one.data.tolist() == two.data.tolist() == [0.5] * 3
+
+
+def test_what_is_kept_can_be_read_and_written_by_name():
+    model, parameters = linear_model()
+    optimizer = Adam(model.named_parameters())
+    steps_of(model, optimizer, 1)
+    assert list(optimizer.state) == [name for name, _ in model.named_parameters()]
+    for p, (m, v) in zip(parameters, optimizer.state.values(), strict=True):
+        assert m.shape == v.shape == p.shape
+        assert (m != 0).all() and (v > 0).all()
+    optimizer.state["0.bias"][0][...] = 7
+    assert (optimizer.state["0.bias"][0] == 7).all()
+
+
+def test_a_gradient_that_is_missing_in_between_leaves_its_state_alone():
+    model, parameters = linear_model()
+    optimizer = SGD(model.named_parameters(), momentum=0.9)
+    steps_of(model, optimizer, 1)
+    kept = [np.array(v) for (v,) in optimizer.state.values()]
+    for i, p in enumerate(parameters):
+        p.grad = None if i == 1 else np.ones_like(p.data)
+    parameters[3].requires_grad = False
+    optimizer.step()
+    left_alone = [np.array_equal(v, old) for (v,), old in zip(optimizer.state.values(), kept, strict=True)]
+    assert left_alone == [False, True, False, True]
+
+
+def test_two_optimizers_of_one_model():
+    model, parameters = linear_model()
+    before = parameters[0].data.copy()
+    for optimizer in [SGD(model.named_parameters(), 0.5), SGD(model.named_parameters(), 0.25)] * 2:
+        for p in parameters:
+            p.grad = np.ones_like(p.data)
+        optimizer.step()
+    np.testing.assert_allclose(parameters[0].data, before - 1.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+@every_configuration
+def test_the_kernels_of_the_cpu_do_what_the_reference_does(ours, theirs, arguments, size):
+    def trained(kernels):
+        start = np.linspace(-1, 1, size).astype(np.float32)
+        model = g.Sequential(g.Linear(size, 1)).to(g.Device(kernels=kernels))
+        weight = model.state_dict()
+        model.load_state_dict(weight | {"0.weight": start[None], "0.bias": start[:1]})
+        return run(ours(model.parameters(), **arguments), list(model.parameters()), 5)
+
+    for one, other in zip(trained("cpu"), trained("xp"), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 # schedules
