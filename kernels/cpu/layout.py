@@ -19,6 +19,7 @@ Rows of lanes whose length is a multiple of 256 bytes would lie in few sets of t
 
 from functools import lru_cache
 from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,25 +35,35 @@ def line_count(n: int) -> int:
     return -(-n // LINE)
 
 
+class _Place(NamedTuple):
+    """How an array (n, ...) lies in this layout."""
+
+    strides: tuple[int, ...]
+    lines: tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides of (..., lanes)
+    size: int  # bytes
+    shape_of: tuple[int, int]  # Block's
+
+
 @lru_cache(maxsize=1024)
-def _strides(shape: tuple[int, ...], item: int) -> tuple[tuple[int, ...], int]:
-    """(strides, bytes) of an array (n, ...) in this layout."""
+def _place(shape: tuple[int, ...], dtype: type) -> _Place:
     n, *rest = shape
+    item = np.dtype(dtype).itemsize
     count = line_count(n)
     size = (count + (count % 4 == 0)) * LINE * item
-    strides = []
+    strides: list[int] = []
     for length in reversed(rest):
-        strides.append(size)
+        strides.insert(0, size)
         size *= length
-    return (item, *reversed(strides)), size
+    physical = (*rest, count * LINE), (*strides, item)
+    return _Place((item, *strides), physical, size, (n, prod(shape)))
 
 
 def empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
     """An array (n, ...) of the pool in this layout, its content undefined."""
-    strides, size = _strides(shape, np.dtype(dtype).itemsize)
-    block = POOL.take(size)
-    block.shape_of = shape[0], prod(shape)
-    return np.ndarray(shape, dtype, block, 0, strides)
+    place = _place(shape, dtype)
+    block = POOL.take(place.size)
+    block.shape_of = place.shape_of
+    return np.ndarray(shape, dtype, block, 0, place.strides)
 
 
 def plain(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
@@ -60,31 +71,33 @@ def plain(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
     return np.ndarray(shape, dtype, POOL.take(prod(shape) * np.dtype(dtype).itemsize))
 
 
-def _block(x: np.ndarray) -> Block | None:
+def _block(x: np.ndarray, place: _Place) -> Block | None:
     """The memory of x, where x is all of an array that `empty` made, perhaps flattened since; else None."""
     base = x.base
     while type(base) is np.ndarray:
         base = base.base
-    if type(base) is not Block or base.shape_of != (len(x), x.size):
+    if type(base) is not Block or base.shape_of != place.shape_of:
         return None
-    strides, _ = _strides(x.shape, x.itemsize)
-    dense = x.strides == strides or all(
-        a == b or length == 1 for a, b, length in zip(x.strides, strides, x.shape, strict=True)
+    dense = x.strides == place.strides or all(
+        a == b or length == 1 for a, b, length in zip(x.strides, place.strides, x.shape, strict=True)
     )
     return base if dense else None
 
 
 def lines(x: np.ndarray) -> np.ndarray:
     """x (n, ...) as it lies in memory, (..., lanes): its own memory where x is in this layout, else a copy of it."""
-    block = _block(x)
+    dtype: Any = x.dtype.type
+    place = _place(x.shape, dtype)
+    block = _block(x, place)
     if block is None:
-        y = empty(x.shape, x.dtype.type)
+        y = empty(x.shape, dtype)
         physical = lines(y)
-        rows = np.require(x, requirements="CW").reshape(len(x), prod(x.shape[1:]))  # writable: as the kernel's type is
+        writable = np.require(x, requirements=["C", "W"])  # as the type of the kernel's argument is
+        rows = writable.reshape(len(x), prod(x.shape[1:]))
         _fill_lines(rows, physical.reshape(rows.shape[1], physical.shape[-1]))
         return physical
-    strides, _ = _strides(x.shape, x.itemsize)
-    return np.ndarray((*x.shape[1:], line_count(len(x)) * LINE), x.dtype, block, 0, (*strides[1:], x.itemsize))
+    shape, strides = place.lines
+    return np.ndarray(shape, dtype, block, 0, strides)
 
 
 def to_out(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:

@@ -6,6 +6,7 @@ the last array on them is gone, and after the first step nothing is allocated an
 """
 
 from collections import defaultdict
+from functools import lru_cache
 
 import numpy as np
 
@@ -58,6 +59,7 @@ class Pool:
         self._idle[block.size].append(block.view(Memory))
 
 
+@lru_cache(maxsize=1024)
 def _rounded(size: int) -> int:
     """Sizes in steps of an eighth: 8, 9, .. 16, 18, ... lines, so that nearly equal ones share their blocks."""
     step = max(_ALIGNMENT, 1 << max(size - 1, 8).bit_length() - 4)
