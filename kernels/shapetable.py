@@ -35,6 +35,9 @@ LONG_POOLS = [
 
 SHAPES: dict[str, list[tuple]] = {
     "conv2d": [
+        (1, 16, 4, 5, 16, (3, 3), (1, 1), (1, 1), True),  # large enough for Winograd from here on
+        (3, 17, 9, 11, 21, (3, 3), (1, 1), (1, 1), True),
+        (17, 16, 6, 6, 18, (3, 3), (1, 1), (0, 0), False),
         (2, 3, 9, 8, 6, (5, 5), ONE, NONE, True),
         (1, 1, 1, 1, 1, ONE, ONE, NONE, True),
         (3, 5, 6, 9, 17, (2, 3), (2, 1), (1, 0), True),
@@ -132,6 +135,17 @@ SHAPES: dict[str, list[tuple]] = {
         ((1, 4 * LONG, 1), 0.5, 3, 16, 0, True),
         ((LONG, 1, 1), 0.5, 3, 16, 0, True),
         ((1, 2, LONG), 0.5, 3, 16, 0, True),
+    ],
+    "augment": [
+        (7, 5, 3, 10, 13),
+        (40, 33, 3, 32, 32, True, True, True),
+        (3, 16, 1, 8, 8, True),
+        (3, 17, 2, 5, 6, False, True),
+        (3, 9, 1, 3, 20, False, False, True),  # the square is larger than the picture
+        (1, 2, 1, 1, 1, True, True, True),
+        (LONG, LONG, 1, 1, 1, True),
+        (2, 1, 1, 1, LONG, False, True, True),
+        (2, 1, 1, LONG, 1, True),
     ],
     "sgd": [
         (1, 0.0, 0.0, False),

@@ -16,7 +16,7 @@ from numba import prange
 
 from .compiled import compiled, inlined
 from .layout import LINE, LINE_BYTES
-from .simd import BYTES, LANES, address, load, relu_maxpool, store
+from .simd import BYTES, LANES, address, load, load_codes, relu_maxpool, splat, store, where_equal
 from .target import TARGET
 from .tiles import DOT_HEIGHTS, HEIGHTS, correlate, multiply, tile_count, tile_range, tiles_of
 
@@ -131,25 +131,25 @@ def forward(x, w, b, y, code, stride, padding, pool, fused):
                         known = (ky, kys, kx, kxs)
                         count = fill_walk(walk, ci, (kh, kw), (ky, kys), (kx, kxs), (1, 1), x.strides)
                     if fused:
-                        sums, step = address(before_pool, 0, dy, dx, 0), before_pool.strides[0]
+                        sums, step = address(before_pool, (0, dy, dx, 0)), before_pool.strides[0]
                     else:
-                        sums, step = address(y, first, oy, ox, first_lane), y.strides[0]
-                    window = address(x, 0, oy * sh + ky - ph, ox * sw + kx - pw, 0)
+                        sums, step = address(y, (first, oy, ox, first_lane)), y.strides[0]
+                    window = address(x, (0, oy * sh + ky - ph, ox * sw + kx - pw, 0))
                     for lane in range(first_lane, end, _WIDTH):
                         lines = min(TARGET.lines, (end - lane) // LINE)
                         multiply(
-                            sums + 4 * (lane - first_lane), step, LINE_BYTES, starts[first].ctypes.data, LINE_BYTES, 0,
-                            a[tile].ctypes.data, 4, window + 4 * lane, LINE_BYTES,
-                            walk.ctypes.data, count, channels, lines,
+                            sums + 4 * (lane - first_lane), step, LINE_BYTES, address(starts, (first,)), LINE_BYTES, 0,
+                            address(a, (tile,)), 4, window + 4 * lane, LINE_BYTES,
+                            address(walk, (0,)), count, channels, lines,
                         )  # fmt: skip
                 if fused:
                     for channel in range(channels):
                         for lane in range(first_lane, end, LINE):
                             relu_maxpool(
-                                address(before_pool, channel, 0, 0, lane - first_lane), before_pool.strides[1],
+                                address(before_pool, (channel, 0, 0, lane - first_lane)), before_pool.strides[1],
                                 before_pool.strides[2], qh, qw,
-                                address(y, first + channel, row, column, lane),
-                                address(code, first + channel, row, column, lane),
+                                address(y, (first + channel, row, column, lane)),
+                                address(code, (first + channel, row, column, lane)),
                             )  # fmt: skip
 
 
@@ -181,9 +181,9 @@ def backward_input(gy, w, gx, stride, padding):
                     for lane in range(first_lane, end, _WIDTH):
                         lines = min(TARGET.lines, (end - lane) // LINE)
                         multiply(
-                            address(gx, first, iy, ix, lane), gx.strides[0], LINE_BYTES, nothing.ctypes.data, 0, 0,
-                            a[tile].ctypes.data, 4, address(gy, 0, oy, ox, lane), LINE_BYTES,
-                            walk.ctypes.data, count, channels, lines,
+                            address(gx, (first, iy, ix, lane)), gx.strides[0], LINE_BYTES, address(nothing, (0,)), 0, 0,
+                            address(a, (tile,)), 4, address(gy, (0, oy, ox, lane)), LINE_BYTES,
+                            address(walk, (0,)), count, channels, lines,
                         )  # fmt: skip
 
 
@@ -211,20 +211,39 @@ def backward_weight(gy, x, gw, sums, bias_sums, stride, padding):
                     ox, oxs = pixels_range(kx, w_, ow, sw, pw)
                     left, right = max(ox, start), min(ox + oxs, start + chunk)
                     correlate(
-                        sums.ctypes.data + BYTES * (((o * ci + i) * kh + ky) * kw + kx), BYTES * ci * kh * kw,
-                        BYTES * kh * kw, address(gy, o, oy, left, 0), gy.strides[0],
-                        address(x, i, oy * sh + ky - ph, left * sw + kx - pw, 0), x.strides[0],
-                        walk.ctypes.data, max(0, right - left), lines, rows, min(TARGET.dot_columns, ci - i),
+                        address(sums, (0,)) + BYTES * (((o * ci + i) * kh + ky) * kw + kx), BYTES * ci * kh * kw,
+                        BYTES * kh * kw, address(gy, (o, oy, left, 0)), gy.strides[0],
+                        address(x, (i, oy * sh + ky - ph, left * sw + kx - pw, 0)), x.strides[0],
+                        address(walk, (0,)), max(0, right - left), lines, rows, min(TARGET.dot_columns, ci - i),
                     )  # fmt: skip
     for o in prange(co):
         for lane in range(0, lanes, LANES):
-            bias = address(gy, o, 0, 0, lane)
+            bias = address(gy, (o, 0, 0, lane))
             total = load(bias)
             for pixel in range(1, oh * ow):
                 total = total + load(bias + pixel // ow * gy.strides[1] + pixel % ow * gy.strides[2])
-            at = bias_sums[o].ctypes.data
+            at = address(bias_sums, (o,))
             store(at, load(at) + total)
         for i in range(ci):
             for ky in range(kh):
                 for kx in range(kw):
                     gw[o, i, ky, kx] = sums[o, i, ky, kx].sum()
+
+
+@compiled(f"void({_LINES}, {_CODES}, {_LINES}, UniTuple(i8, 2))", parallel=True)
+def before_pool(gy, code, g, pool):
+    """g (co, oh, ow, lanes): the gradient gy of a fused op's output, where it came from before pooling and ReLU."""
+    (qh, qw), (rows, columns, lanes) = pool, gy.shape[1:]
+    zero = splat(np.float32(0))
+    for index in prange(gy.shape[0]):
+        k = np.int64(index)
+        if rows * qh < g.shape[1] or columns * qw < g.shape[2]:
+            g[k] = 0
+        for y in range(rows):
+            for x in range(columns):
+                for lane in range(0, lanes, LANES):
+                    value = load(address(gy, (k, y, x, lane)))
+                    place = load_codes(address(code, (k, y, x, lane)))
+                    for q in range(qh * qw):
+                        at = address(g, (k, y * qh + q // qw, x * qw + q % qw, lane))
+                        store(at, where_equal(place, splat(np.float32(q)), value, zero))

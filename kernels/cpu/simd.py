@@ -17,6 +17,7 @@ from numba.core import cgutils
 from numba.core.datamodel import PrimitiveModel
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
+from numba.np.arrayobj import make_array
 
 from ..maxpool2d_xp import DEAD
 from .compiled import inlined
@@ -190,11 +191,21 @@ def transpose(typing, source, target):
     return types.void(types.int64, types.int64), lower
 
 
-@inlined
-def address(array, i, j, k, lane):
-    """The address of array[i, j, k, lane]."""
-    steps = array.strides
-    return array.ctypes.data + i * steps[0] + j * steps[1] + k * steps[2] + lane * steps[3]
+@intrinsic
+def address(typing, array, indices):
+    """The address of array[indices]; missing indices are 0, and what lies outside has an address, too."""
+    if not isinstance(indices, types.BaseTuple):
+        return None
+
+    def lower(context, builder, signature, args):
+        view = make_array(signature.args[0])(context, builder, args[0])
+        at = builder.ptrtoint(view.data, ir.IntType(64))
+        steps = cgutils.unpack_tuple(builder, view.strides)
+        for index, step in zip(cgutils.unpack_tuple(builder, args[1]), steps, strict=False):
+            at = builder.add(at, builder.mul(index, step))
+        return at
+
+    return types.int64(array, types.UniTuple(types.int64, len(indices))), lower
 
 
 @inlined

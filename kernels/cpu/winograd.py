@@ -168,13 +168,13 @@ def transform_weights(w, u, exchanged):
                     for tap in range(9):
                         weights[tap // 3, tap % 3, k] = w[o, i, tap // 3, tap % 3]
                 for kx in range(3):
-                    at = weights.ctypes.data + kx * BYTES
+                    at = address(weights, (0,)) + kx * BYTES
                     d = _weights_to_points(load(at), load(at + 3 * BYTES), load(at + 6 * BYTES))
-                    _store6(half.ctypes.data + kx * BYTES, 3 * BYTES, d)
+                    _store6(address(half, (0,)) + kx * BYTES, 3 * BYTES, d)
                 for y in range(6):
-                    at = half[y].ctypes.data
+                    at = address(half, (y,))
                     d = _weights_to_points(load(at), load(at + BYTES), load(at + 2 * BYTES))
-                    _store6(address(points, y, 0, row, 0), points.strides[1], d)
+                    _store6(address(points, (y, 0, row, 0)), points.strides[1], d)
             for point in range(_POINTS):
                 for k in range(length):
                     for row in range(TARGET.rows):
@@ -194,18 +194,18 @@ def _transform_inputs(x, c, v, first, tiles, columns, padding):
         for part in range(lines * PARTS):
             for y in range(6):
                 if inside:
-                    d = _load6(address(x, c, top + y, left, part * LANES), x.strides[2])
+                    d = _load6(address(x, (c, top + y, left, part * LANES)), x.strides[2])
                 else:
                     patch = np.zeros((6, LANES), np.float32)
                     if 0 <= top + y < h:
                         for k in range(max(0, -left), min(6, w_ - left)):
-                            store(patch[k].ctypes.data, load(address(x, c, top + y, left + k, part * LANES)))
-                    d = _load6(patch.ctypes.data, BYTES)
-                _store6(rows[y].ctypes.data, BYTES, _inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
+                            store(address(patch, (k,)), load(address(x, (c, top + y, left + k, part * LANES))))
+                    d = _load6(address(patch, (0,)), BYTES)
+                _store6(address(rows, (y,)), BYTES, _inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
             line = tile * lines + part // PARTS
-            at = address(v, 0, line, c, part % PARTS * LANES)
+            at = address(v, (0, line, c, part % PARTS * LANES))
             for k in range(6):
-                d = _load6(rows.ctypes.data + k * BYTES, 6 * BYTES)
+                d = _load6(address(rows, (0,)) + k * BYTES, 6 * BYTES)
                 _store6(at + k * v.strides[0], 6 * v.strides[0], _inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
 
 
@@ -222,23 +222,25 @@ def _transform_outputs(m, k, b, y, code, first, tiles, columns, pool, fused):
         top, left = (first + tile) // columns * 4 // qh, (first + tile) % columns * 4 // qw
         for line in range(lines):
             for part in range(PARTS):
-                at = address(m, 0, tile * lines + line, k, part * LANES)
+                at = address(m, (0, tile * lines + line, k, part * LANES))
                 for i in range(6):
                     d = _load6(at + i * m.strides[0], 6 * m.strides[0])
                     _store4(
-                        half.ctypes.data + i * BYTES, 6 * BYTES, _points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5])
+                        address(half, (0,)) + i * BYTES,
+                        6 * BYTES,
+                        _points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5]),
                     )
                 for i in range(4):
-                    d = _load6(half[i].ctypes.data, BYTES)
+                    d = _load6(address(half, (i,)), BYTES)
                     out = _points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5])
                     out = out[0] + bias, out[1] + bias, out[2] + bias, out[3] + bias
-                    _store4(pixels[i].ctypes.data + part * BYTES, 4 * LINE, out)
+                    _store4(address(pixels, (i,)) + part * BYTES, 4 * LINE, out)
             for i in range(min(4 // qh, rows - top)):
                 for j in range(min(4 // qw, width - left)):
-                    to = address(y, k, top + i, left + j, line * LINE)
-                    at = pixels[i * qh, j * qw].ctypes.data
+                    to = address(y, (k, top + i, left + j, line * LINE))
+                    at = address(pixels, (i * qh, j * qw))
                     if fused:
-                        to_code = address(code, k, top + i, left + j, line * LINE)
+                        to_code = address(code, (k, top + i, left + j, line * LINE))
                         relu_maxpool(at, 4 * 4 * LINE, 4 * LINE, qh, qw, to, to_code)
                     else:
                         for part in range(PARTS):
@@ -254,17 +256,17 @@ def _transform_gradients(gy, code, k, m, first, tiles, columns, pool, fused, bia
     zero = splat(np.float32(0))
     pixels = np.empty((4, 4, LANES), np.float32)
     half = np.empty((4, 6, LANES), np.float32)
-    total = load(bias_sums[k].ctypes.data)
+    total = load(address(bias_sums, (k,)))
     for tile in range(tiles):
         top, left = (first + tile) // columns * 4 // qh, (first + tile) % columns * 4 // qw
         for part in range(lines * PARTS):
             pixels[:] = 0
             for i in range(min(4 // qh, rows - top)):
                 for j in range(min(4 // qw, width - left)):
-                    value = load(address(gy, k, top + i, left + j, part * LANES))
-                    at = pixels[i * qh, j * qw].ctypes.data
+                    value = load(address(gy, (k, top + i, left + j, part * LANES)))
+                    at = address(pixels, (i * qh, j * qw))
                     if fused:
-                        place = load_codes(address(code, k, top + i, left + j, part * LANES))
+                        place = load_codes(address(code, (k, top + i, left + j, part * LANES)))
                         for q in range(qh * qw):
                             here = where_equal(place, splat(np.float32(q)), value, zero)
                             store(at + (q // qw * 4 + q % qw) * BYTES, here)
@@ -273,13 +275,13 @@ def _transform_gradients(gy, code, k, m, first, tiles, columns, pool, fused, bia
                         store(at, value)
                         total = total + value
             for i in range(4):
-                g = _load4(pixels[i].ctypes.data, BYTES)
-                _store6(half[i].ctypes.data, BYTES, _outputs_to_points(g[0], g[1], g[2], g[3]))
-            at = address(m, 0, tile * lines + part // PARTS, k, part % PARTS * LANES)
+                g = _load4(address(pixels, (i,)), BYTES)
+                _store6(address(half, (i,)), BYTES, _outputs_to_points(g[0], g[1], g[2], g[3]))
+            at = address(m, (0, tile * lines + part // PARTS, k, part % PARTS * LANES))
             for i in range(6):
-                g = _load4(half.ctypes.data + i * BYTES, 6 * BYTES)
+                g = _load4(address(half, (0,)) + i * BYTES, 6 * BYTES)
                 _store6(at + i * m.strides[0], 6 * m.strides[0], _outputs_to_points(g[0], g[1], g[2], g[3]))
-    store(bias_sums[k].ctypes.data, total)
+    store(address(bias_sums, (k,)), total)
 
 
 @inlined
@@ -292,16 +294,18 @@ def _add_inputs(v, c, gx, first, tiles, columns, padding):
         top = (first + tile) // columns * 4 - padding[0]
         left = (first + tile) % columns * 4 - padding[1]
         for part in range(lines * PARTS):
-            at = address(v, 0, tile * lines + part // PARTS, c, part % PARTS * LANES)
+            at = address(v, (0, tile * lines + part // PARTS, c, part % PARTS * LANES))
             for i in range(6):
                 d = _load6(at + i * v.strides[0], 6 * v.strides[0])
-                _store6(half.ctypes.data + i * BYTES, 6 * BYTES, _points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5]))
+                _store6(
+                    address(half, (0,)) + i * BYTES, 6 * BYTES, _points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5])
+                )
             for i in range(max(0, -top), min(6, h - top)):
-                d = _load6(half[i].ctypes.data, BYTES)
-                _store6(half[i].ctypes.data, BYTES, _points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5]))
+                d = _load6(address(half, (i,)), BYTES)
+                _store6(address(half, (i,)), BYTES, _points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5]))
                 for j in range(max(0, -left), min(6, w_ - left)):
-                    to = address(gx, c, top + i, left + j, part * LANES)
-                    store(to, load(to) + load(half[i, j].ctypes.data))
+                    to = address(gx, (c, top + i, left + j, part * LANES))
+                    store(to, load(to) + load(address(half, (i, j))))
 
 
 @inlined
@@ -323,9 +327,9 @@ def _multiply(u, v, m, point, lines, walk):
         for tile in range(u.shape[1]):
             first, rows = tile_range(tile, tiles, HEIGHTS, count)
             multiply(
-                address(m, point, line, first, 0), LINE_BYTES, m.strides[1], nothing.ctypes.data, 0, 0,
-                address(u, point, tile, 0, 0), 4, address(v, point, line, 0, 0), v.strides[1],
-                walk.ctypes.data, len(walk), rows, min(TARGET.lines, lines - line),
+                address(m, (point, line, first, 0)), LINE_BYTES, m.strides[1], address(nothing, (0,)), 0, 0,
+                address(u, (point, tile, 0, 0)), 4, address(v, (point, line, 0, 0)), v.strides[1],
+                address(walk, (0,)), len(walk), rows, min(TARGET.lines, lines - line),
             )  # fmt: skip
 
 
@@ -343,15 +347,15 @@ def _multiply_weights(m, v, gu, point, lines, begin):
         count = tile_count(min(ci - start, LINE * TARGET.lines), LINE)
         for panel in range(count):
             for line in range(lines):
-                transpose(address(v, point, line, start + panel * LINE, 0), panels[panel, line].ctypes.data)
+                transpose(address(v, (point, line, start + panel * LINE, 0)), address(panels, (panel, line)))
         for tile in range(tiles[0] + tiles[1]):
             first, rows = tile_range(tile, tiles, HEIGHTS, co)
-            sums = address(gu, point, first, start, 0)
-            begins = (nothing.ctypes.data, 0, 0) if begin else (sums, gu.strides[1], LINE_BYTES)
+            sums = address(gu, (point, first, start, 0))
+            begins = (address(nothing, (0,)), 0, 0) if begin else (sums, gu.strides[1], LINE_BYTES)
             multiply(
                 sums, gu.strides[1], LINE_BYTES, begins[0], begins[1], begins[2],
-                address(m, point, 0, first, 0), LINE_BYTES, panels.ctypes.data, panels.strides[0],
-                walk.ctypes.data, len(walk), rows, count,
+                address(m, (point, 0, first, 0)), LINE_BYTES, address(panels, (0,)), panels.strides[0],
+                address(walk, (0,)), len(walk), rows, count,
             )  # fmt: skip
 
 
@@ -362,17 +366,17 @@ def _weights_gradient(gu, o, gw):
     half = np.empty((3, 6, LANES), np.float32)
     weights = np.empty((3, 3, LANES), np.float32)
     for start in range(0, ci, LANES):
-        at = address(gu, 0, o, start, 0)
+        at = address(gu, (0, o, start, 0))
         for i in range(6):
             d = _load6(at + i * gu.strides[0], 6 * gu.strides[0])
             g = _points_to_weights(d[0], d[1], d[2], d[3], d[4], d[5])
             for k in range(3):
-                store(half[k, i].ctypes.data, g[k])
+                store(address(half, (k, i)), g[k])
         for i in range(3):
-            d = _load6(half[i].ctypes.data, BYTES)
+            d = _load6(address(half, (i,)), BYTES)
             g = _points_to_weights(d[0], d[1], d[2], d[3], d[4], d[5])
             for k in range(3):
-                store(weights[i, k].ctypes.data, g[k])
+                store(address(weights, (i, k)), g[k])
         for i in range(min(LANES, ci - start)):
             for k in range(9):
                 gw[o, start + i, k // 3, k % 3] = weights[k // 3, k % 3, i]

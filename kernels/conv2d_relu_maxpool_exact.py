@@ -1,0 +1,44 @@
+"""Convolution, ReLU and max pooling on the CPU without Winograd: see conv2d_relu_maxpool_cpu.py."""
+
+from .arrays import Array, Pair
+from .cpu import convolution
+from .cpu.convolution import Convolution
+from .cpu.layout import to_out
+
+EXACT = True
+
+
+def forward(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    stride: Pair,
+    padding: Pair,
+    pool: Pair,
+    out: tuple | None = None,
+    workspace=None,
+) -> tuple[Array, Array]:
+    """y and code; NotImplementedError for windows of more than 255 places."""
+    y, code = convolution.forward(Convolution(x.shape, w.shape, stride, padding, pool, EXACT), x, w, b)
+    return (y, code) if out is None else (to_out(y, out[0]), to_out(code, out[1]))
+
+
+def backward(
+    gy: Array,
+    code: Array,
+    x: Array,
+    w: Array,
+    stride: Pair,
+    padding: Pair,
+    pool: Pair,
+    needs: tuple[bool, bool] = (True, True),
+    out: tuple | None = None,
+    workspace=None,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """gx, gw and gb; gx is None without needs[0], gw and gb without needs[1]."""
+    call = Convolution(x.shape, w.shape, stride, padding, pool, EXACT)
+    gradients = convolution.backward(call, gy, code, x, w, *needs)
+    if out is None:
+        return gradients
+    gx, gw, gb = (None if each is None else to_out(each, to) for each, to in zip(gradients, out, strict=True))
+    return gx, gw, gb

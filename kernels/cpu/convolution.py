@@ -1,0 +1,148 @@
+"""Which way a convolution takes on the CPU, and the memory it needs there: what conv2d_cpu.py and its kin call."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..arrays import Pair, out_size
+from ..maxpool2d_xp import DEAD
+from ..shapes import expect
+from . import direct, winograd
+from .layout import LINE, empty, lines, plain
+from .simd import LANES
+from .target import TARGET
+from .tiles import HEIGHTS, tiles_of
+
+_CHUNK = 16  # lines that a chunk of Winograd's points holds: with all channels they still fit the caches
+_UNFUSED = np.zeros((1, 1, 1, 1), np.uint8)  # in place of codes
+_NO_BIAS = np.zeros(0, np.float32)
+_NO_GRADIENT = np.zeros((1, 1, 1, 1), np.float32)
+_MOST = 1 << 31  # bytes of an array that the walks of direct.py can name
+
+
+class Convolution(NamedTuple):
+    """A checked call. `exact` keeps it from Winograd's way; pool is None where nothing is fused."""
+
+    x: tuple
+    w: tuple
+    stride: Pair
+    padding: Pair
+    pool: Pair | None
+    exact: bool
+
+    @property
+    def sizes(self) -> Pair:
+        """(oh, ow) of the convolution itself."""
+        return out_size(self.x[2:], self.w[2:], self.stride, self.padding)
+
+    @property
+    def out(self) -> tuple:
+        """The shape of the result."""
+        (oh, ow), (qh, qw) = self.sizes, self.pool or (1, 1)
+        return self.x[0], self.w[0], oh // qh, ow // qw
+
+    @property
+    def by_winograd(self) -> bool:
+        return not self.exact and winograd.fits(self.w, self.stride, self.padding, self.pool or (1, 1), self.sizes)
+
+    def check(self, gy: np.ndarray | None = None, b: np.ndarray | None = None) -> None:
+        """ValueError where shapes do not go together, NotImplementedError beyond the reach of a code or a walk."""
+        (n, ci, h, w_), (co, w_ci), (oh, ow) = self.x, self.w[:2], self.sizes
+        if ci != w_ci:
+            raise ValueError(f"x has {ci} channels (shape {self.x}), w is for {w_ci} (shape {self.w})")
+        if gy is not None:
+            expect("gy", gy, self.out)
+        if b is not None:
+            expect("b", b, (co,))
+        if self.pool and self.pool[0] * self.pool[1] > DEAD:
+            raise NotImplementedError(f"max pooling over {self.pool} places: a window has at most {DEAD}")
+        if 4 * (n + 2 * LINE) * max(ci * h * w_, co * oh * ow) >= _MOST:
+            raise NotImplementedError(f"a convolution of {self.x} by {self.w} on the CPU: an array has at most 2 GB")
+
+
+def forward(call: Convolution, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> tuple:
+    """(y, code); code is None where nothing is fused."""
+    call.check(b=b)
+    y = empty(call.out)
+    code = empty(call.out, np.uint8) if call.pool else None
+    codes, pool = _UNFUSED if code is None else lines(code), call.pool or (1, 1)
+    bias = _NO_BIAS if b is None else np.ascontiguousarray(b)
+    x, w = lines(x), np.ascontiguousarray(w)
+    if call.by_winograd:
+        u = _points_of_weights(w, False)
+        v, m = _chunks(call)
+        winograd.forward(x, u, bias, lines(y), codes, v, m, call.padding, pool, code is not None)
+    else:
+        direct.forward(x, w, bias, lines(y), codes, call.stride, call.padding, pool, code is not None)
+    return y, code
+
+
+def backward(call: Convolution, gy: np.ndarray, code: np.ndarray | None, x, w, need_x: bool, need_w: bool) -> tuple:
+    """(gx, gw, gb), None where they are not needed; x may be None where gw is not, and w where gx is not."""
+    call.check(gy)
+    codes, pool = _UNFUSED if code is None else lines(code), call.pool or (1, 1)
+    gx = empty(call.x) if need_x else None
+    gw, sums = (plain(call.w), np.zeros((call.w[0], LANES), np.float32)) if need_w else (None, None)
+    gy = lines(gy)
+    gx_lines, gw_or_none = (lines(gx) if need_x else _NO_GRADIENT), (gw if need_w else _NO_GRADIENT)
+    if call.by_winograd:
+        u = _points_of_weights(np.ascontiguousarray(w), True) if need_x else _NO_GRADIENT
+        v, m = _chunks(call)
+        gu = _points_of_gradient(call.w) if need_w else _NO_GRADIENT
+        x_lines = lines(x) if need_w else gx_lines
+        bias_sums = sums if need_w else np.zeros((call.w[0], LANES), np.float32)
+        winograd.backward(
+            gy, codes, x_lines, u, gx_lines, gw_or_none, bias_sums, v, m, gu, call.padding, pool,
+            code is not None, need_x, need_w,
+        )  # fmt: skip
+    else:
+        if code is not None:
+            before = empty((call.x[0], call.w[0], *call.sizes))
+            direct.before_pool(gy, codes, lines(before), pool)
+            gy = lines(before)
+        if need_w:
+            vectors = plain((*call.w, LANES))
+            vectors[...] = 0
+            direct.backward_weight(gy, lines(x), gw, vectors, sums, call.stride, call.padding)
+        if need_x:
+            direct.backward_input(gy, np.ascontiguousarray(w), gx_lines, call.stride, call.padding)
+    return gx, gw, (sums.sum(1) if need_w else None)
+
+
+def _points_of_weights(w: np.ndarray, exchanged: bool) -> np.ndarray:
+    """Winograd's transformed weights, in tiles."""
+    count, depth = (w.shape[1], w.shape[0]) if exchanged else w.shape[:2]
+    u = plain((36, sum(_tiles(count)), depth, TARGET.rows))
+    winograd.transform_weights(w, u, exchanged)
+    return u
+
+
+def _points_of_gradient(shape: tuple) -> np.ndarray:
+    """Room for the gradient of the transformed weights, (36, co, ci in whole lines, 1)."""
+    co, ci = shape[0], -(-shape[1] // LINE) * LINE
+    return plain((36, co, ci, 1))
+
+
+def _chunks(call: Convolution) -> tuple[np.ndarray, np.ndarray]:
+    """Room for the transformed inputs and outputs of a chunk of tiles, (36, lines, channels, LINE) each.
+
+    Odd distances, in lines, between lines and between points spread them over all sets of the caches; a tile of rows
+    may read a few lines behind the last.
+    """
+    image_lines = -(-call.x[0] // LINE)
+    tiles = -(-call.sizes[0] // 4) * -(-call.sizes[1] // 4)
+    count = max(1, min(tiles, _CHUNK // image_lines)) * image_lines
+    rooms = []
+    for channels in (call.x[1], call.w[0]):
+        line = (channels | 1) * LINE
+        point = (count * (channels | 1) | 1) * LINE
+        memory = plain((36 * point + TARGET.rows * LINE,))
+        strides = 4 * point, 4 * line, 4 * LINE, 4
+        rooms.append(np.ndarray((36, count, channels, LINE), np.float32, memory, 0, strides))
+    return rooms[0], rooms[1]
+
+
+@lru_cache(maxsize=256)
+def _tiles(count: int) -> Pair:
+    return tiles_of.py_func(count, HEIGHTS)
