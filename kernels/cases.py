@@ -15,7 +15,7 @@ from .arrays import Pair, out_size, taps
 from .case import Case, tolerance
 from .case import spread as _spread
 from .shapetable import DRAWN, SHAPES
-from .trainingcases import adam, draw_adam, draw_sgd, sgd
+from .trainingcases import adam, augment, draw_adam, draw_augment, draw_sgd, sgd
 
 
 def table(op: str) -> list[Case]:
@@ -252,6 +252,7 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], Callable[[Any], tuple]]] = {
     "cross_entropy": (_cross_entropy, _draw_cross_entropy),
     "dropout": (_dropout, _draw_dropout),
     "linear": (_linear, _draw_linear),
+    "augment": (augment, draw_augment),
     "sgd": (sgd, draw_sgd),
     "adam": (adam, draw_adam),
     "relu": (_relu, _draw_relu),

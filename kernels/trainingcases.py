@@ -1,10 +1,29 @@
-"""How the shapes of the ops around a network become calls: the steps of the optimizers."""
+"""How the shapes of the ops around a network become calls: the steps of the optimizers, the pictures of a batch."""
 
 from typing import Any
 
 import numpy as np
 
 from .case import Case, spread, tolerance
+
+
+def augment(
+    rng: Any, m: int, n: int, c: int, h: int, w: int, crop: bool = False, flip: bool = False, cutout: bool = False
+) -> list[Case]:
+    x = rng.integers(0, 256, (m, c, h, w), np.uint8)
+    samples, words = rng.integers(0, m, n), rng.integers(0, 2**32, (n, 4), np.uint32)
+    mean, std = (128 + 100 * spread(rng, (c,))), (64 + 50 * spread(rng, (c,)))
+    mean, std = (values.astype(np.float32).astype(np.float64) for values in (mean, std))
+    how = {"crop": crop, "flip": flip, "cutout": cutout}
+    names = " ".join(name for name, chosen in how.items() if chosen)
+    arguments = x, samples, words if names else None, mean, std, *how.values()
+    return [
+        Case("augment", "forward", arguments, (tolerance(1, 255 / 14),), f"{n} of {m} pictures {x.shape[1:]} {names}")
+    ]
+
+
+def draw_augment(rng: Any) -> tuple:
+    return *(int(rng.integers(1, most)) for most in (9, 40, 4, 14, 14)), *(bool(b) for b in rng.integers(0, 2, 3))
 
 
 def sgd(rng: Any, n: int, momentum: float, weight_decay: float, nesterov: bool) -> list[Case]:

@@ -7,9 +7,10 @@ from itertools import islice
 import numpy as np
 import pytest
 from data_files import philox_words, shuffled
+from gpucnn_kernels.cpu import layout
 
 from gpucnn import data
-from gpucnn.backend import CPU
+from gpucnn.backend import CPU, Device
 from gpucnn.data import Batches, batches, order
 from gpucnn.errors import UsageError
 
@@ -54,9 +55,22 @@ def test_equals_the_naive_loop_bit_for_bit(augment, dtype):
     x, y = pictures()
     seed, epoch = (7 << 32) + 3, 2
     for batch in make(x, y, augment=augment, seed=seed, shuffle=True, dtype=dtype).epoch(epoch):
-        assert batch.x.dtype == dtype and batch.x.flags.c_contiguous
+        assert batch.x.dtype == dtype
         for picture, sample in zip(batch.x, batch.samples, strict=True):
             np.testing.assert_array_equal(picture, naive(x[sample], augment, seed, epoch, int(sample), dtype))
+
+
+@pytest.mark.parametrize("augment", AUGMENTS, ids="+".join)
+@pytest.mark.parametrize("shape", [(3, 10, 13), (1, 1, 1), (2, 3, 2)])
+def test_the_kernels_of_the_cpu_give_the_bits_of_the_reference_in_their_own_layout(augment, shape):
+    x, y = pictures(37, shape)
+    options = {"mean": MEAN[: shape[0]], "std": STD[: shape[0]], "augment": augment, "shuffle": True}
+    epochs = [Batches(x, y, 18, device=device, **options).epoch(1) for device in (CPU, Device(kernels="xp"))]
+    for ours, theirs in zip(*epochs, strict=True):
+        np.testing.assert_array_equal(ours.x, theirs.x)
+        lanes = layout.lines(ours.x)
+        assert np.shares_memory(lanes, ours.x)
+        assert not lanes[..., len(ours.x) :].any()
 
 
 def test_every_offset_flip_and_centre_occurs():

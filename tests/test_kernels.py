@@ -94,6 +94,8 @@ def calls():
     gz = tie_free(rng, (2, 4, 3, 3))
     fused = gz, rng.choice([0, 1, 255], gz.shape).astype(np.uint8), x, w, *WINDOW[1:], (1, 2)
     logits, target, g0 = tie_free(rng, (4, 5)), np.array([3, 0, 4, 3], np.int32), np.array(0.7)
+    pixels, words = rng.integers(0, 256, (3, 2, 5, 6), np.uint8), rng.integers(0, 2**32, (2, 4), np.uint32)
+    shift, scale = np.array([120.0, 7.5]), np.array([60.0, 1.5])
     vectors = [np.abs(tie_free(rng, (6,))) for _ in range(4)]
     matrix, places = tie_free(rng, (7, 5)), (0.4, 3 + 2**32, 16, 2, np.array([5, 3], np.int32))
     return [
@@ -117,6 +119,8 @@ def calls():
         ("linear", "forward", (logits, matrix, matrix[:, 0].copy()), (4, 7)),
         ("linear", "forward", (logits, matrix, None), (4, 7)),
         ("linear", "backward_input", (matrix, logits.T.copy()), (7, 4)),
+        ("augment", "forward", (pixels, np.array([2, 0]), words, shift, scale, *[True] * 3), (2, 2, 5, 6)),
+        ("augment", "forward", (pixels, np.array([2, 0]), None, shift, scale, *[False] * 3), (2, 2, 5, 6)),
         ("sgd", "step", (*vectors[:3], 0.1, 0.9, 0.01, True), ((6,),) * 2),
         ("adam", "step", (*vectors, 3, 0.1, (0.9, 0.99), 1e-8, 0.01, False), ((6,),) * 3),
         ("linear", "backward_weight", (matrix, tie_free(rng, (7, 3))), ((5, 3), (5,))),

@@ -11,7 +11,7 @@ key of `permutation`; with use AUGMENT the four words of element block 0 are, wh
 
 Crop, flip and cutout are applied in this order. The padding has the pixel value 0; then each channel becomes
 (x - mean) / std, a subtraction and a division in the floating-point type; then rows cy-4 .. cy+3 and columns
-cx-4 .. cx+3, as far as they lie in the picture, become 0 (the mean).
+cx-4 .. cx+3, as far as they lie in the picture, become 0 (the mean). All of it is the op `augment`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,11 @@ from .order import permutation
 
 AUGMENTATIONS = ("crop", "flip", "cutout")
 
-_PAD = 4  # pixels around the picture for the crop
-_SQUARE = 8  # side of the cutout
-
 
 class Batch(NamedTuple):
-    """x float (n, c, h, w), C-contiguous; labels y int64 (n,); samples int64 (n,), the indices in the data set."""
+    """x float (n, c, h, w), in the layout of the device's kernels; labels y int64 (n,); samples int64 (n,), the
+    indices in the data set.
+    """
 
     x: Array
     y: Array
@@ -69,9 +68,8 @@ class Batches:
                 raise nearest("augmentation", name, AUGMENTATIONS)
         self.device, self.batch_size, self.drop_last = device, batch_size, drop_last
         self.seed, self.shuffle, self.augment = seed, shuffle, tuple(augment)
-        self.x, self.y = device.asarray(x), device.asarray(y)
-        self.mean = device.asarray(mean, dtype).reshape(-1, 1, 1)
-        self.std = device.asarray(std, dtype).reshape(-1, 1, 1)
+        self.x, self.y = device.xp.ascontiguousarray(device.asarray(x)), device.asarray(y)
+        self.mean, self.std = device.asarray(mean, dtype), device.asarray(std, dtype)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -93,47 +91,11 @@ class Batches:
         for start in range(0, self.examples, self.batch_size):
             places = slice(start, min(start + self.batch_size, self.examples))
             samples = order[places]
-            draws = self._draws(words[places]) if self.augment else {}
-            yield Batch(self._images(samples, draws), self.y[samples], samples)
+            drawn = words[places] if self.augment else None
+            yield Batch(self._images(samples, drawn), self.y[samples], samples)
 
-    def _draws(self, words: Array) -> dict[str, tuple[Array, ...]]:
-        """uint32 (n, 4) -> for each augmentation in use what it does to each picture, int64 or bool (n,)."""
-        philox, (h, w) = self.device.kernel("philox"), self.x.shape[2:]
-        centre = philox.below(words[:, 3], h * w)
-        draws = {
-            "crop": (philox.below(words[:, 0], 2 * _PAD + 1), philox.below(words[:, 1], 2 * _PAD + 1)),
-            "flip": (philox.keep(words[:, 2], 0.5),),
-            "cutout": (centre // w, centre % w),
-        }
-        return {name: draws[name] for name in self.augment}
-
-    def _images(self, samples: Array, draws: dict[str, tuple[Array, ...]]) -> Array:
-        """The pictures `samples` (n,), augmented and normalised: float (n, c, h, w)."""
-        xp = self.device.xp
-        pixels = self.x[samples]
-        if "crop" in draws:
-            pixels = self._crop(pixels, *draws["crop"])
-        if "flip" in draws:
-            pixels = xp.where(draws["flip"][0][:, None, None, None], pixels[..., ::-1], pixels)
-        x = pixels.astype(self.mean.dtype)
-        x -= self.mean
-        x /= self.std
-        if "cutout" in draws:
-            xp.copyto(x, 0, where=self._square(*draws["cutout"]))
-        return x
-
-    def _crop(self, pixels: Array, down: Array, right: Array) -> Array:
-        """The window of the pictures' own size at row `down` and column `right` (n,) of the padded pictures."""
-        xp, (n, c, h, w) = self.device.xp, pixels.shape
-        padded = xp.zeros((n, c, h + 2 * _PAD, w + 2 * _PAD), pixels.dtype)
-        padded[:, :, _PAD : _PAD + h, _PAD : _PAD + w] = pixels
-        windows = xp.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(2, 3))
-        return windows[xp.arange(n), :, down, right]
-
-    def _square(self, cy: Array, cx: Array) -> Array:
-        """bool (n, 1, h, w): the square around each centre."""
-        xp, (h, w) = self.device.xp, self.x.shape[2:]
-        rows = xp.arange(h) - cy[:, None] + _SQUARE // 2
-        columns = xp.arange(w) - cx[:, None] + _SQUARE // 2
-        rows, columns = (rows >= 0) & (rows < _SQUARE), (columns >= 0) & (columns < _SQUARE)
-        return rows[:, None, :, None] & columns[:, None, None, :]
+    def _images(self, samples: Array, words: Array | None) -> Array:
+        """The pictures `samples` (n,), augmented as `words` (n, 4) say and normalised: float (n, c, h, w)."""
+        kernel = self.device.kernel("augment", self.mean.dtype)
+        chosen = [name in self.augment for name in AUGMENTATIONS]
+        return kernel.forward(self.x, samples, words, self.mean, self.std, *chosen)
