@@ -138,6 +138,37 @@ def own_kernels(op: str, file: str) -> Any:
         raise UsageError(f"{op}: {error}", "examples/my_conv.cu is one that works") from None
 
 
+def set_threads(count: int, device: Device) -> None:
+    """Compute on `count` threads on the CPU, in this thread's kernels; UsageError where it has not as many cores."""
+    import numba
+    from gpucnn_kernels.cpu.compiled import start_threads
+    from threadpoolctl import ThreadpoolController
+
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    if not 1 <= count <= most:
+        raise UsageError(
+            f"--threads {count}: there are {most} cores here", f"give 1 to {most}" if most > 1 else "give 1"
+        )
+    start_threads()  # they must be chosen before they are counted
+    numba.set_num_threads(count)
+    if not compiles_for_cpu(device):  # beside compiled kernels, BLAS keeps to one
+        ThreadpoolController().limit(limits=count, user_api="blas")
+
+
+def compiles_for_cpu(device: Device) -> bool:
+    """Whether some of the kernels are compiled for the CPU."""
+    return not {"cpu", "exact"}.isdisjoint(device.implementation.values())
+
+
+def unfavourable(device: Device) -> list[tuple[str, str]]:
+    """(what slows the kernels down, what to do) for each such thing on this machine; known after a first step."""
+    if not compiles_for_cpu(device):
+        return []
+    from gpucnn_kernels.cpu import compiled
+
+    return compiled.unfavourable()
+
+
 def to_host(array: Array) -> Any:
     """A NumPy array of the same values; a copy only where the array lives on a GPU."""
     return array if on_host(array) else array.get()

@@ -73,7 +73,10 @@ def test_a_machine_that_has_everything(machine):
         assert found[what] == ("run", "")
     for what in ("raw kernels on sim", "raw kernels on sim as PTX", "numba kernels on sim"):
         assert found[what] == ("run", "")
+    assert found["cpu kernels on cpu"] == ("run", "")
+    assert found["vectors on cpu"][0].split()[1] == "float32"
     assert machine.asked == [
+        ("cpu", "cpu", "source"),
         ("cuda", "xp", "source"),
         ("cuda", "raw", "source"),
         ("cuda", "numba", "source"),
@@ -169,12 +172,20 @@ def test_the_simulator_without_compilers(machine):
     assert "raw kernels on sim" not in found
 
 
+def test_threads_without_openmp(machine, monkeypatch):
+    def missing(module):
+        raise ImportError(f"libgomp.so.1, for {module}")
+
+    monkeypatch.setattr(doctor, "import_module", missing)
+    assert report()["threads on cpu"] == ("start slowly, without OpenMP", "apt install libgomp1")
+
+
 def test_caches(machine, monkeypatch):
     machine.caches[0].mkdir()
     (machine.caches[0] / "one.so").write_bytes(bytes(1_500_000))
     (machine.caches[1]).write_text("a file where a folder should be")
     found = report()
-    assert found["sim's kernel cache"] == (f"{machine.caches[0]}, 1.5 MB", "")
+    assert found["kernel cache"] == (f"{machine.caches[0]}, 1.5 MB", "")
     assert found["CuPy's kernel cache"][0].endswith("cupy, 0.0 MB")
     state, mend = found["data cache"]
     assert "cannot be written to" in state and "XDG_CACHE_HOME" in mend

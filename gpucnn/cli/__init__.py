@@ -13,6 +13,7 @@ from .data import data
 from .doctor import doctor
 from .eval import eval_
 from .kernels import kernels
+from .notes import heard_kernels
 from .output import program
 from .predict import predict
 from .summary import summary
@@ -29,7 +30,10 @@ class Commands(click.Group):
         debug = "--debug" in words
         try:
             words = [word for word in words if word != "--debug"]
-            with np.errstate(all="ignore"):  # numbers that are not finite are looked for, and said in words
+            with (
+                heard_kernels(),
+                np.errstate(all="ignore"),
+            ):  # numbers that are not finite are looked for, and said in words
                 code = super().main(words, prog_name or program(), standalone_mode=False, obj=words)
             sys.exit(code if isinstance(code, int) else 0)
         except click.exceptions.NoArgsIsHelpError as no_command:

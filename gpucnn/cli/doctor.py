@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from ctypes import CDLL, byref, c_int
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -58,12 +59,31 @@ def _examine() -> Iterator[Finding]:
             yield Finding(package, version(package))
         except PackageNotFoundError:
             yield Finding(package, "not installed", mend)
+    yield from _cpu()
     yield from _gpu()
     yield from _simulator()
+    yield _cache("kernel cache", built_kernels, "set XDG_CACHE_HOME to a folder that can be written to")
     folder = os.environ.get("GPUCNN_DATA_DIR")
     missing = folder and not Path(folder).is_dir()
     yield Finding("GPUCNN_DATA_DIR", folder or "not set", "it is no folder: set it to one" if missing else "")
     yield _cache("data cache", cache_folder, "set XDG_CACHE_HOME to a folder that can be written to")
+
+
+def _cpu() -> Iterator[Finding]:
+    from gpucnn_kernels.cpu.target import TARGET
+
+    yield _kernels("cpu", "cpu", None)
+    yield Finding("vectors on cpu", f"{TARGET.lanes} float32 ({TARGET.name})")
+    yield _threads()
+
+
+def _threads() -> Finding:
+    """How Numba starts the threads of the CPU's kernels: by OpenMP, where there is a library for it."""
+    try:
+        import_module("numba.np.ufunc.omppool")
+    except ImportError:
+        return Finding("threads on cpu", "start slowly, without OpenMP", "apt install libgomp1")
+    return Finding("threads on cpu", "by OpenMP")
 
 
 def _gpu() -> Iterator[Finding]:
@@ -93,7 +113,6 @@ def _simulator() -> Iterator[Finding]:
     with mode(tier="ptx"):
         yield _kernels("sim", "raw", None, " as PTX")
     yield _kernels("sim", "numba", None)
-    yield _cache("sim's kernel cache", built_kernels, "set XDG_CACHE_HOME to a folder that can be written to")
 
 
 def _kernels(device: str, kind: str, driver: int | None, how: str = "") -> Finding:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from ..backend import parse_device
+from ..backend import parse_device, set_threads
 from ..data import Batches, load
 from ..errors import UsageError
 from ..training import evaluate
-from .options import data_options, device_options, json_option
+from .options import data_options, device_options, json_option, threads_option
 from .output import Output, short
 from .run_folder import example_image, restore
 
@@ -17,6 +17,7 @@ from .run_folder import example_image, restore
 @click.argument("run", type=click.Path(path_type=Path))
 @data_options
 @device_options
+@threads_option
 @json_option
 @click.pass_context
 def eval_(
@@ -28,11 +29,14 @@ def eval_(
     device: str,
     kernels: str | None,
     fuse: bool,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Measure the model in RUN (a run folder or a .safetensors file) on the test images of its data set."""
     output = Output(as_json)
     where, why = parse_device(device, kernels, fuse)
+    if threads is not None:
+        set_threads(threads, where)
     model, meta = restore(run, where)
     if context.get_parameter_source("dataset") is click.core.ParameterSource.DEFAULT:
         dataset, data_path = meta["dataset"], data_path or meta["data_path"]

@@ -43,6 +43,11 @@ def data_options(command: Any) -> Any:
     )(command)
 
 
+threads_option: Decorator = click.option(
+    "--threads", type=int, metavar="N", help="Threads on the CPU.  [default: one for each core]"
+)
+
+
 def device_options(command: Any) -> Any:
     """--device, --kernels, --fuse/--no-fuse"""
     command = click.option(

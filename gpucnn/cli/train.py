@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from ..backend import parse_device
+from ..backend import parse_device, set_threads, unfavourable
 from ..data import Batches, load
 from ..errors import DivergedError
 from ..models import model_class
@@ -15,7 +15,8 @@ from ..summary import summarize
 from ..training import Epoch, fit
 from .config import read_config
 from .curves import draw_curves
-from .options import Finite, data_options, device_options, json_option
+from .notes import note
+from .options import Finite, data_options, device_options, json_option, threads_option
 from .output import Output, short
 from .progress import Progress
 from .recipe import make_optimizer, make_schedule, with_recipe
@@ -31,6 +32,7 @@ NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no 
 @click.option("--model", default="lenet", show_default=True, help="The architecture: see gpucnn summary.")
 @data_options
 @device_options
+@threads_option
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("-b", "--batch-size", type=click.IntRange(1), default=128, show_default=True)
 @click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), default="sgd", show_default=True)
@@ -78,6 +80,8 @@ class Run:
         self.flags, self.output = flags, output
         make_model = model_class(flags["model"])
         self.device, why = parse_device(flags["device"], flags["kernels"], flags["fuse"])
+        if flags["threads"] is not None:
+            set_threads(flags["threads"], self.device)
         size = make_model.image_size or (32, 32)
         self.raw_data = load(flags["dataset"], flags["data_path"], flags["download"], size)
         self.data = self.raw_data.fit(make_model.image_size) if make_model.image_size else self.raw_data
@@ -152,6 +156,8 @@ class Run:
                     folder.save(self.model, self._meta(epoch.epoch))
                     done.append(epoch)
                     progress.epoch(epoch)
+                    for fault in unfavourable(self.device) if epoch.epoch == 1 else ():
+                        note(*fault)
         except Stopped as stopped:
             if all(np.isfinite(array).all() for array in self.model.state_dict().values()):
                 folder.save(self.model, self._meta(len(done)))
