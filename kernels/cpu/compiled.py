@@ -6,7 +6,7 @@
     def part(address, step): ...          a function of kernels, compiled into each that calls it
 
 Numba's own cache looks at the file of a function only, and would keep kernels whose parts in another file changed;
-this one lies in a folder named after all sources of the CPU path.
+this one lies in a folder named after all files of this one.
 """
 
 import logging
@@ -33,7 +33,9 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "nsz"},
 }
 
-inlined = numba.njit(**_OPTIONS)
+# By force: what LLVM only calls would be found in the part's own library where that was compiled in this process, and
+# in the kernel's where that came from the cache; pooling's gradients took twice as long the one way as the other.
+inlined = numba.njit(**_OPTIONS, forceinline=True)
 
 
 class Compiled:
@@ -46,25 +48,48 @@ class Compiled:
 
     def __call__(self, *arguments: Any) -> Any:
         if self._call is None:
-            self._call = self._compile()
-        return self._call(*arguments)
+            self.compile()
+        return self._call(*arguments)  # type: ignore[misc]
 
-    def _compile(self) -> Callable:
+    def __str__(self) -> str:
+        """`module:name`, from where it can be imported."""
+        return f"{self.function.__module__}:{self.__name__}"
+
+    def compile(self) -> None:
+        """Make the machine code, or fetch it from the cache."""
         start_threads()
+        dispatcher = self._dispatcher()
+        for signature in self.signatures:
+            dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        self._call = dispatcher
+
+    def kept(self) -> bool:
+        """Whether the cache has its machine code; True where there is no cache."""
+        dispatcher = self._dispatcher()
+        look = getattr(dispatcher._cache, "keeps", None)
+        return look is None or all(look(signature, dispatcher.targetctx) for signature in self.signatures)
+
+    def _dispatcher(self) -> Any:
         dispatcher = numba.njit(**self.options)(self.function)
         try:
             dispatcher._cache = _Cache(self.function)
         except RuntimeError:  # Numba's way to say that no folder can be written
             log.warning("compiled kernels cannot be kept: no write access to %s", cache_folder())
-        for signature in self.signatures:
-            dispatcher.compile(signature)
-        dispatcher.disable_compile()
         return dispatcher
+
+
+KERNELS: list[Compiled] = []  # all of the modules imported so far
 
 
 def compiled(*signatures: str, **options: Any) -> Callable[[Callable], Compiled]:
     """A decorator: see above. `options` are those of numba.njit."""
-    return lambda function: Compiled(function, signatures, options)
+
+    def compiled_function(function: Callable) -> Compiled:
+        KERNELS.append(Compiled(function, signatures, options))
+        return KERNELS[-1]
+
+    return compiled_function
 
 
 @cache
@@ -104,10 +129,8 @@ def unfavourable() -> list[tuple[str, str]]:
 
 @cache
 def _digest() -> str:
-    """Of everything that machine code depends on and Numba's cache does not see."""
-    folder = Path(__file__).parent
-    files = sorted([*folder.glob("*.py"), *folder.parent.glob("*_cpu.py")])
-    text = b"\0".join(file.read_bytes() for file in files)
+    """Of the machinery, on which the machine code of every kernel may depend."""
+    text = b"\0".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
     return sha256(text + repr(TARGET).encode()).hexdigest()[:16]
 
 
@@ -130,7 +153,7 @@ class _Locator(caching._CacheLocator):
         return str(cache_folder() / f"cpu-{_digest()}")
 
     def get_source_stamp(self) -> str:
-        return _digest()
+        return sha256(Path(self.function.__code__.co_filename).read_bytes()).hexdigest()
 
     def get_disambiguator(self) -> str:
         return str(self.function.__code__.co_firstlineno)
@@ -148,3 +171,8 @@ class _Cache(caching.FunctionCache):
         if found is None:
             log.info("compiling %s", self._py_func.__name__)
         return found
+
+    def keeps(self, signature: str, target: Any) -> bool:
+        """Whether there is machine code for the signature, without loading it."""
+        target.refresh()
+        return self._index_key(signature, target.codegen()) in self._cache_file._load_index()
