@@ -17,10 +17,10 @@ from .arrays import Array
 from .cpu import layout
 from .cpu.bits import transpose
 from .cpu.compiled import compiled
-from .cpu.layout import LINE
-from .cpu.simd import LANES, load, splat, store
+from .cpu.layout import LINE, LINE_BYTES
+from .cpu.simd import LANES, address, load, splat, store
 from .cpu.target import TARGET
-from .cpu.tiles import BEFORE, NOTHING, outer, tile_count, tile_start
+from .cpu.tiles import HEIGHTS, multiply, tile_count, tile_range, tiles_of
 from .shapes import expect
 
 ROWS, LINES = TARGET.rows, TARGET.lines
@@ -79,55 +79,56 @@ def _product(c: np.ndarray, bias: np.ndarray, a: np.ndarray, b: np.ndarray) -> N
     """c[row, line] = bias[row] + sum over k of a[row, k] * b[k, line]; no bias where it is empty."""
     along_columns = a.strides[0] == a.itemsize and len(a) > 1
     packed = layout.plain((numba.get_num_threads(), GROUP * ROWS * DEPTH)) if along_columns else _NOTHING_PACKED
-    _multiply(c, bias, a, b, packed)
+    _product_on_threads(c, bias, a, b, packed)
 
 
 @compiled("void(f4[:,:,:], f4[:], f4[:,:], f4[:,:,:], f4[:,::1])", parallel=True)
-def _multiply(c, bias, a, b, packed):
+def _product_on_threads(c, bias, a, b, packed):
     """A thread takes a group of row tiles and a block of lines, and of them a part of the sum that its caches hold.
 
     Where a is read along its columns, that part is copied to `packed` first, which has a row for each thread: in a
     matrix of 2048 columns the numbers of one lie 8 KB apart, and caches hold few numbers with such distances.
     """
     rows, lines, depth = a.shape[0], b.shape[1], a.shape[1]
-    tiles, blocks = tile_count(rows, ROWS), tile_count(lines, BLOCK)
-    groups = max(tile_count(tiles, GROUP), min(tiles, tile_count(PARTS, max(blocks, 1))))
-    a_row, a_step = a.strides
-    for i in prange(groups * blocks):
+    tiles = tiles_of(rows, HEIGHTS)
+    count, blocks = tiles[0] + tiles[1], tile_count(lines, BLOCK)
+    groups = max(tile_count(count, GROUP), min(count, tile_count(PARTS, max(blocks, 1))))
+    starts = np.zeros((rows, LINE), np.float32)
+    for row in range(bias.size):
+        starts[row] = bias[row]
+    for index in prange(groups * blocks):
+        i = np.int64(index)
         group, line0 = i % groups, i // groups * BLOCK
-        tile0, tile1 = tile_start(group, groups, tiles), tile_start(group + 1, groups, tiles)
-        row0 = tile_start(tile0, tiles, rows)
-        width = tile_start(tile1, tiles, rows) - row0
+        tile0, tile1 = group * count // groups, (group + 1) * count // groups
+        row0, _ = tile_range(tile0, tiles, HEIGHTS, rows)
+        last, height = tile_range(tile1 - 1, tiles, HEIGHTS, rows)
+        width = last + height - row0
+        walk = np.empty((DEPTH, 2), np.int32)
         for k in range(0, max(depth, 1), DEPTH):  # once where nothing is summed: zeros
             steps = min(DEPTH, depth - k)
-            part, part_row, part_step = a.ctypes.data + row0 * a_row + k * a_step, a_row, a_step
+            part, part_row, part_step = address(a, (row0, k)), a.strides[0], a.strides[1]
             if packed.size > 0:
                 own = packed[numba.get_thread_id()]
                 for step in range(steps):
                     for row in range(0, width - LANES + 1, LANES):
-                        store(own.ctypes.data + (step * width + row) * 4, load(part + step * a_step + row * 4))
+                        store(address(own, (step * width + row,)), load(part + step * part_step + row * 4))
                     for row in range(width // LANES * LANES, width):
                         own[step * width + row] = a[row0 + row, k + step]
-                part, part_row, part_step = own.ctypes.data, 4, width * 4
+                part, part_row, part_step = address(own, (0,)), 4, width * 4
+            for step in range(steps):
+                walk[step, 0], walk[step, 1] = step * part_step, step * b.strides[0]
             for tile in range(tile0, tile1):
-                row = tile_start(tile, tiles, rows)
-                start = BEFORE if k > 0 else bias.ctypes.data + row * 4 if bias.size > 0 else NOTHING
+                row, height = tile_range(tile, tiles, HEIGHTS, rows)
                 for line in range(line0, min(line0 + BLOCK, lines), LINES):
-                    outer(
-                        c.ctypes.data + row * c.strides[0] + line * c.strides[1],
-                        c.strides[0] // 4,
-                        c.strides[1] // 4,
-                        start,
-                        part + (row - row0) * part_row,
-                        part_row // 4,
-                        (0, 0, part_step // 4),
-                        b.ctypes.data + k * b.strides[0] + line * b.strides[1],
-                        b.strides[1] // 4,
-                        (0, 0, b.strides[0] // 4),
-                        (1, 1, steps),
-                        tile_start(tile + 1, tiles, rows) - row,
-                        min(LINES, lines - line),
-                    )
+                    sums = address(c, (row, line))
+                    start, start_row, start_line = address(starts, (row,)), LINE_BYTES, 0
+                    if k > 0:
+                        start, start_row, start_line = sums, c.strides[0], c.strides[1]
+                    multiply(
+                        sums, c.strides[0], c.strides[1], start, start_row, start_line,
+                        part + (row - row0) * part_row, part_row, address(b, (k, line)), b.strides[1],
+                        address(walk, (0,)), steps, height, min(LINES, lines - line),
+                    )  # fmt: skip
 
 
 @compiled("void(f4[:,:], f4[:,:,:], f4[:,:], f4[:])")

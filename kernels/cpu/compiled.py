@@ -38,11 +38,20 @@ _OPTIONS: dict[str, Any] = {
 inlined = numba.njit(**_OPTIONS, forceinline=True)
 
 
+# Of Numba's parallel passes only prange: looking for more loops to run on threads takes as long as compiling them.
+_PRANGE = {
+    name: name == "prange"
+    for name in ("prange", "comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
+}
+
+
 class Compiled:
     """A function for which machine code of the given signatures is made, or fetched, when it is first called."""
 
     def __init__(self, function: Callable, signatures: tuple[str, ...], options: dict[str, Any]) -> None:
         self.function, self.signatures, self.options = function, signatures, _OPTIONS | options
+        if self.options.get("parallel"):
+            self.options["parallel"] = _PRANGE
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self._call: Callable | None = None
 

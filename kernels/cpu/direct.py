@@ -109,11 +109,12 @@ def forward(x, w, b, y, code, stride, padding, pool, fused):
     rows, columns, lanes = y.shape[1:]
     tiles = tiles_of(co, HEIGHTS)
     a = packed(w, 0, 1)
-    starts = np.zeros((co + TARGET.rows, LINE), np.float32)
+    starts = np.zeros((co, LINE), np.float32)
     for channel in range(b.size):
         starts[channel] = b[channel]
     group = lines_at_a_time(ci * kh * w_, lanes)
-    for task in prange(tile_count(lanes, group) * rows):
+    for index in prange(tile_count(lanes, group) * rows):
+        task = np.int64(index)
         row, first_lane = task % rows, task // rows * group
         end = min(lanes, first_lane + group)
         before_pool = np.empty((TARGET.rows, qh, qw, group), np.float32)
@@ -163,7 +164,8 @@ def backward_input(gy, w, gx, stride, padding):
     nothing = np.zeros(LINE, np.float32)
     steps = (gy.strides[0], -gy.strides[1], -gy.strides[2])
     group = lines_at_a_time(co * kh * ow, lanes)
-    for task in prange(tile_count(lanes, group) * h):
+    for index in prange(tile_count(lanes, group) * h):
+        task = np.int64(index)
         iy, first_lane = task % h, task // h * group
         end = min(lanes, first_lane + group)
         ky, oy, kys = outputs_range(iy, oh, kh, sh, ph)
@@ -200,7 +202,8 @@ def backward_weight(gy, x, gw, sums, bias_sums, stride, padding):
     walk = np.empty((ow, 2), np.int32)
     for ox in range(ow):
         walk[ox, 0], walk[ox, 1] = ox * gy.strides[2], ox * sw * x.strides[2]
-    for task in prange((co_tiles[0] + co_tiles[1]) * ci_tiles * kh):
+    for index in prange((co_tiles[0] + co_tiles[1]) * ci_tiles * kh):
+        task = np.int64(index)
         ky, tile = task % kh, task // kh
         o, rows = tile_range(tile // ci_tiles, co_tiles, DOT_HEIGHTS, co)
         i = tile % ci_tiles * TARGET.dot_columns
@@ -216,7 +219,8 @@ def backward_weight(gy, x, gw, sums, bias_sums, stride, padding):
                         address(x, (i, oy * sh + ky - ph, left * sw + kx - pw, 0)), x.strides[0],
                         address(walk, (0,)), max(0, right - left), lines, rows, min(TARGET.dot_columns, ci - i),
                     )  # fmt: skip
-    for o in prange(co):
+    for index in prange(co):
+        o = np.int64(index)
         for lane in range(0, lanes, LANES):
             bias = address(gy, (o, 0, 0, lane))
             total = load(bias)

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+_SPARE = 3  # times what was in use at most may lie idle: the sizes of a whole step are never in use all at once
 
 
 class Memory(np.ndarray):
@@ -35,7 +36,7 @@ class Pool:
     def __init__(self) -> None:
         self._idle: dict[int, list[Memory]] = defaultdict(list)
         self.allocations = 0
-        self.idle_bytes = self.used_bytes = 0
+        self.idle_bytes = self.used_bytes = self.most_bytes = 0
 
     def take(self, size: int) -> Block:
         """A block of at least `size` bytes, aligned to cache lines, its content undefined."""
@@ -45,12 +46,13 @@ class Pool:
             memory = idle.pop()
             self.idle_bytes -= size
         else:
-            if self.idle_bytes > self.used_bytes + size:  # what another batch size, or an evaluation, left behind
+            if self.idle_bytes > _SPARE * self.most_bytes:  # what other batch sizes left behind
                 self._idle.clear()
                 self.idle_bytes = 0
             memory = _aligned(size)
             self.allocations += 1
         self.used_bytes += size
+        self.most_bytes = max(self.most_bytes, self.used_bytes)
         return memory.view(Block)
 
     def give_back(self, block: Block) -> None:

@@ -8,7 +8,6 @@ There is no vector of integers: codes of pooling are computed as floats, exactly
 """
 
 import operator
-from itertools import product
 
 import numpy as np
 from llvmlite import ir
@@ -159,36 +158,6 @@ def _select(name, ordered, symbol, doc):
 where_equal = _select("where_equal", True, "==", "x where a == b, else y.")
 where_greater = _select("where_greater", True, ">", "x where a > b, else y.")
 where_not_less_or_equal = _select("where_not_less_or_equal", False, ">", "x where a > b or one is NaN, else y.")
-
-
-@intrinsic
-def transpose(typing, source, target):
-    """16 x 16 float32 in lines, one after another in memory: target[i][j] = source[j][i]."""
-
-    def lower(context, builder, signature, args):
-        for row, column in product(range(PARTS), repeat=2):
-            at = [
-                builder.add(args[0], ir.Constant(args[0].type, (row * LANES + i) * 64 + column * BYTES))
-                for i in range(LANES)
-            ]
-            rows = [builder.load(pointer(builder, each), align=4) for each in at]
-            distance = LANES // 2
-            while distance:  # exchange the two squares off the diagonal of each square of 2 * distance
-                for i in (i for i in range(LANES) if not i & distance):
-                    a, b = rows[i], rows[i + distance]
-                    low = [j if not j & distance else LANES + j - distance for j in range(LANES)]
-                    high = [j + distance if not j & distance else LANES + j for j in range(LANES)]
-                    rows[i], rows[i + distance] = (
-                        builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), LANES), places))
-                        for places in (low, high)
-                    )
-                distance //= 2
-            for i, value in enumerate(rows):
-                to = builder.add(args[1], ir.Constant(args[1].type, (column * LANES + i) * 64 + row * BYTES))
-                builder.store(value, pointer(builder, to), align=4)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), lower
 
 
 @intrinsic

@@ -12,14 +12,7 @@ and the gradients are the transposed maps, in the order of the chain rule (not o
     dm = A gy A^T        gx += B (u^T dm) B^T, overlapping        gw = G^T (dm v^T) G
 
 The points are 0, 1/sqrt 2, -1/sqrt 2, sqrt 2, -sqrt 2 and infinity. They decide the rounding errors: those of the
-usual 0, 1, -1, 2, -2 are about five times as large (docs/decisions.md). With s = 1/sqrt 2 and t = sqrt 2:
-
-          1    .    -5/2   .    1   .             1     .      .
-          .   -t    -2     s    1   .           -2/3  -2s/3  -1/3           1   1   1   1   1   .
-    B^T = .    t    -2    -s    1   .       G = -2/3   2s/3  -1/3     A^T = .   s  -s   t  -t   .
-          .   -s    -1/2   t    1   .            1/6   t/6    1/3           .  1/2 1/2  2   2   .
-          .    s    -1/2  -t    1   .            1/6  -t/6    1/3           .  s/2 -s/2 2t -2t  1
-          .    1     .   -5/2   .   1             .     .      1
+usual 0, 1, -1, 2, -2 are about five times as large (docs/decisions.md). points.py has the matrices.
 
 The tiles of 4x4 outputs are taken in chunks of all images, so that v and m of a chunk stay in the cache.
 """
@@ -27,8 +20,21 @@ The tiles of 4x4 outputs are taken in chunks of all images, so that v and m of a
 import numpy as np
 from numba import prange
 
+from .bits import transpose
 from .compiled import compiled, inlined
 from .layout import LINE, LINE_BYTES
+from .points import (
+    inputs_to_points,
+    load4,
+    load6,
+    outputs_to_points,
+    points_to_inputs,
+    points_to_outputs,
+    points_to_weights,
+    store4,
+    store6,
+    weights_to_points,
+)
 from .simd import (
     BYTES,
     LANES,
@@ -39,15 +45,12 @@ from .simd import (
     relu_maxpool,
     splat,
     store,
-    transpose,
     where_equal,
 )
 from .target import TARGET
 from .tiles import HEIGHTS, multiply, tile_count, tile_range, tiles_of
 
 _POINTS = 36
-_CHUNK = 16  # lines of a chunk: tiles x lines of images
-_S, _T = np.float32(0.5**0.5), np.float32(2**0.5)
 
 _LINES, _WEIGHTS, _CODES, _CHUNKS = "f4[:,:,:,:]", "f4[:,:,:,::1]", "u1[:,:,:,:]", "f4[:,:,:,::1]"
 
@@ -57,96 +60,6 @@ def fits(w_shape: tuple, stride: tuple, padding: tuple, pool: tuple, out: tuple)
     co, ci, *kernel = w_shape
     small = tuple(kernel) == (3, 3) and tuple(stride) == (1, 1) and max(padding) <= 2
     return small and 4 % pool[0] == 0 and 4 % pool[1] == 0 and min(co, ci) >= 16 and min(out) >= 4
-
-
-@inlined
-def _inputs_to_points(d0, d1, d2, d3, d4, d5):
-    """B^T d"""
-    even1, odd1 = d4 - splat(np.float32(2)) * d2, splat(_S) * d3 - splat(_T) * d1
-    even2, odd2 = d4 - splat(np.float32(0.5)) * d2, splat(_T) * d3 - splat(_S) * d1
-    first, last = d0 - splat(np.float32(2.5)) * d2 + d4, d1 - splat(np.float32(2.5)) * d3 + d5
-    return first, even1 + odd1, even1 - odd1, even2 + odd2, even2 - odd2, last
-
-
-@inlined
-def _points_to_inputs(v0, v1, v2, v3, v4, v5):
-    """B v"""
-    sum1, difference1, sum2, difference2 = v1 + v2, v1 - v2, v3 + v4, v3 - v4
-    return (
-        v0,
-        v5 - splat(_T) * difference1 - splat(_S) * difference2,
-        splat(np.float32(-2.5)) * v0 - splat(np.float32(2)) * sum1 - splat(np.float32(0.5)) * sum2,
-        splat(_S) * difference1 + splat(_T) * difference2 - splat(np.float32(2.5)) * v5,
-        v0 + sum1 + sum2,
-        v5,
-    )
-
-
-@inlined
-def _points_to_outputs(m0, m1, m2, m3, m4, m5):
-    """A^T m"""
-    sum1, difference1, sum2, difference2 = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-    return (
-        m0 + sum1 + sum2,
-        splat(_S) * difference1 + splat(_T) * difference2,
-        splat(np.float32(0.5)) * sum1 + splat(np.float32(2)) * sum2,
-        splat(_S / np.float32(2)) * difference1 + splat(_T * np.float32(2)) * difference2 + m5,
-    )
-
-
-@inlined
-def _outputs_to_points(g0, g1, g2, g3):
-    """A g"""
-    even1, odd1 = g0 + splat(np.float32(0.5)) * g2, splat(_S) * g1 + splat(_S / np.float32(2)) * g3
-    even2, odd2 = g0 + splat(np.float32(2)) * g2, splat(_T) * g1 + splat(_T * np.float32(2)) * g3
-    return g0, even1 + odd1, even1 - odd1, even2 + odd2, even2 - odd2, g3
-
-
-@inlined
-def _weights_to_points(g0, g1, g2):
-    """G g"""
-    even1, odd1 = splat(np.float32(-2 / 3)) * g0 - splat(np.float32(1 / 3)) * g2, splat(_S * np.float32(2 / 3)) * g1
-    even2, odd2 = splat(np.float32(1 / 6)) * g0 + splat(np.float32(1 / 3)) * g2, splat(_T / np.float32(6)) * g1
-    return g0, even1 - odd1, even1 + odd1, even2 + odd2, even2 - odd2, g2
-
-
-@inlined
-def _points_to_weights(u0, u1, u2, u3, u4, u5):
-    """G^T u"""
-    sum1, difference1, sum2, difference2 = u1 + u2, u1 - u2, u3 + u4, u3 - u4
-    return (
-        u0 - splat(np.float32(2 / 3)) * sum1 + splat(np.float32(1 / 6)) * sum2,
-        splat(_T / np.float32(6)) * difference2 - splat(_S * np.float32(2 / 3)) * difference1,
-        u5 - splat(np.float32(1 / 3)) * sum1 + splat(np.float32(1 / 3)) * sum2,
-    )
-
-
-@inlined
-def _load6(at, step):
-    return load(at), load(at + step), load(at + 2 * step), load(at + 3 * step), load(at + 4 * step), load(at + 5 * step)
-
-
-@inlined
-def _load4(at, step):
-    return load(at), load(at + step), load(at + 2 * step), load(at + 3 * step)
-
-
-@inlined
-def _store4(at, step, values):
-    store(at, values[0])
-    store(at + step, values[1])
-    store(at + 2 * step, values[2])
-    store(at + 3 * step, values[3])
-
-
-@inlined
-def _store6(at, step, values):
-    store(at, values[0])
-    store(at + step, values[1])
-    store(at + 2 * step, values[2])
-    store(at + 3 * step, values[3])
-    store(at + 4 * step, values[4])
-    store(at + 5 * step, values[5])
 
 
 @compiled(f"void({_WEIGHTS}, {_WEIGHTS}, b1)", parallel=True)
@@ -169,12 +82,12 @@ def transform_weights(w, u, exchanged):
                         weights[tap // 3, tap % 3, k] = w[o, i, tap // 3, tap % 3]
                 for kx in range(3):
                     at = address(weights, (0,)) + kx * BYTES
-                    d = _weights_to_points(load(at), load(at + 3 * BYTES), load(at + 6 * BYTES))
-                    _store6(address(half, (0,)) + kx * BYTES, 3 * BYTES, d)
+                    d = weights_to_points(load(at), load(at + 3 * BYTES), load(at + 6 * BYTES))
+                    store6(address(half, (0,)) + kx * BYTES, 3 * BYTES, d)
                 for y in range(6):
                     at = address(half, (y,))
-                    d = _weights_to_points(load(at), load(at + BYTES), load(at + 2 * BYTES))
-                    _store6(address(points, (y, 0, row, 0)), points.strides[1], d)
+                    d = weights_to_points(load(at), load(at + BYTES), load(at + 2 * BYTES))
+                    store6(address(points, (y, 0, row, 0)), points.strides[1], d)
             for point in range(_POINTS):
                 for k in range(length):
                     for row in range(TARGET.rows):
@@ -194,19 +107,19 @@ def _transform_inputs(x, c, v, first, tiles, columns, padding):
         for part in range(lines * PARTS):
             for y in range(6):
                 if inside:
-                    d = _load6(address(x, (c, top + y, left, part * LANES)), x.strides[2])
+                    d = load6(address(x, (c, top + y, left, part * LANES)), x.strides[2])
                 else:
                     patch = np.zeros((6, LANES), np.float32)
                     if 0 <= top + y < h:
                         for k in range(max(0, -left), min(6, w_ - left)):
                             store(address(patch, (k,)), load(address(x, (c, top + y, left + k, part * LANES))))
-                    d = _load6(address(patch, (0,)), BYTES)
-                _store6(address(rows, (y,)), BYTES, _inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
+                    d = load6(address(patch, (0,)), BYTES)
+                store6(address(rows, (y,)), BYTES, inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
             line = tile * lines + part // PARTS
             at = address(v, (0, line, c, part % PARTS * LANES))
             for k in range(6):
-                d = _load6(address(rows, (0,)) + k * BYTES, 6 * BYTES)
-                _store6(at + k * v.strides[0], 6 * v.strides[0], _inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
+                d = load6(address(rows, (0,)) + k * BYTES, 6 * BYTES)
+                store6(at + k * v.strides[0], 6 * v.strides[0], inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
 
 
 @inlined
@@ -224,17 +137,17 @@ def _transform_outputs(m, k, b, y, code, first, tiles, columns, pool, fused):
             for part in range(PARTS):
                 at = address(m, (0, tile * lines + line, k, part * LANES))
                 for i in range(6):
-                    d = _load6(at + i * m.strides[0], 6 * m.strides[0])
-                    _store4(
+                    d = load6(at + i * m.strides[0], 6 * m.strides[0])
+                    store4(
                         address(half, (0,)) + i * BYTES,
                         6 * BYTES,
-                        _points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5]),
+                        points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5]),
                     )
                 for i in range(4):
-                    d = _load6(address(half, (i,)), BYTES)
-                    out = _points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5])
+                    d = load6(address(half, (i,)), BYTES)
+                    out = points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5])
                     out = out[0] + bias, out[1] + bias, out[2] + bias, out[3] + bias
-                    _store4(address(pixels, (i,)) + part * BYTES, 4 * LINE, out)
+                    store4(address(pixels, (i,)) + part * BYTES, 4 * LINE, out)
             for i in range(min(4 // qh, rows - top)):
                 for j in range(min(4 // qw, width - left)):
                     to = address(y, (k, top + i, left + j, line * LINE))
@@ -275,12 +188,12 @@ def _transform_gradients(gy, code, k, m, first, tiles, columns, pool, fused, bia
                         store(at, value)
                         total = total + value
             for i in range(4):
-                g = _load4(address(pixels, (i,)), BYTES)
-                _store6(address(half, (i,)), BYTES, _outputs_to_points(g[0], g[1], g[2], g[3]))
+                g = load4(address(pixels, (i,)), BYTES)
+                store6(address(half, (i,)), BYTES, outputs_to_points(g[0], g[1], g[2], g[3]))
             at = address(m, (0, tile * lines + part // PARTS, k, part % PARTS * LANES))
             for i in range(6):
-                g = _load4(address(half, (0,)) + i * BYTES, 6 * BYTES)
-                _store6(at + i * m.strides[0], 6 * m.strides[0], _outputs_to_points(g[0], g[1], g[2], g[3]))
+                g = load4(address(half, (0,)) + i * BYTES, 6 * BYTES)
+                store6(at + i * m.strides[0], 6 * m.strides[0], outputs_to_points(g[0], g[1], g[2], g[3]))
     store(address(bias_sums, (k,)), total)
 
 
@@ -296,13 +209,11 @@ def _add_inputs(v, c, gx, first, tiles, columns, padding):
         for part in range(lines * PARTS):
             at = address(v, (0, tile * lines + part // PARTS, c, part % PARTS * LANES))
             for i in range(6):
-                d = _load6(at + i * v.strides[0], 6 * v.strides[0])
-                _store6(
-                    address(half, (0,)) + i * BYTES, 6 * BYTES, _points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5])
-                )
+                d = load6(at + i * v.strides[0], 6 * v.strides[0])
+                store6(address(half, (0,)) + i * BYTES, 6 * BYTES, points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5]))
             for i in range(max(0, -top), min(6, h - top)):
-                d = _load6(address(half, (i,)), BYTES)
-                _store6(address(half, (i,)), BYTES, _points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5]))
+                d = load6(address(half, (i,)), BYTES)
+                store6(address(half, (i,)), BYTES, points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5]))
                 for j in range(max(0, -left), min(6, w_ - left)):
                     to = address(gx, (c, top + i, left + j, part * LANES))
                     store(to, load(to) + load(address(half, (i, j))))
@@ -334,6 +245,14 @@ def _multiply(u, v, m, point, lines, walk):
 
 
 @inlined
+def turn(source, target):
+    """16 lines one after another in memory, as their columns."""
+    for i in range(0, LINE, LANES):
+        for j in range(0, LINE, LANES):
+            transpose(target + i * LINE_BYTES + j * 4, LINE_BYTES, source + j * LINE_BYTES + i * 4, LINE_BYTES)
+
+
+@inlined
 def _multiply_weights(m, v, gu, point, lines, begin):
     """gu[point] (co, ci) += m[point] @ v[point]^T: sums over images, so panels of 16 channels of v are transposed."""
     co, ci = m.shape[2], v.shape[2]
@@ -347,7 +266,7 @@ def _multiply_weights(m, v, gu, point, lines, begin):
         count = tile_count(min(ci - start, LINE * TARGET.lines), LINE)
         for panel in range(count):
             for line in range(lines):
-                transpose(address(v, (point, line, start + panel * LINE, 0)), address(panels, (panel, line)))
+                turn(address(v, (point, line, start + panel * LINE, 0)), address(panels, (panel, line)))
         for tile in range(tiles[0] + tiles[1]):
             first, rows = tile_range(tile, tiles, HEIGHTS, co)
             sums = address(gu, (point, first, start, 0))
@@ -368,13 +287,13 @@ def _weights_gradient(gu, o, gw):
     for start in range(0, ci, LANES):
         at = address(gu, (0, o, start, 0))
         for i in range(6):
-            d = _load6(at + i * gu.strides[0], 6 * gu.strides[0])
-            g = _points_to_weights(d[0], d[1], d[2], d[3], d[4], d[5])
+            d = load6(at + i * gu.strides[0], 6 * gu.strides[0])
+            g = points_to_weights(d[0], d[1], d[2], d[3], d[4], d[5])
             for k in range(3):
                 store(address(half, (k, i)), g[k])
         for i in range(3):
-            d = _load6(address(half, (i,)), BYTES)
-            g = _points_to_weights(d[0], d[1], d[2], d[3], d[4], d[5])
+            d = load6(address(half, (i,)), BYTES)
+            g = points_to_weights(d[0], d[1], d[2], d[3], d[4], d[5])
             for k in range(3):
                 store(address(weights, (i, k)), g[k])
         for i in range(min(LANES, ci - start)):
@@ -397,11 +316,11 @@ def forward(x, u, b, y, code, v, m, padding, pool, fused):
     for first in range(0, tiles, chunk):
         count = min(chunk, tiles - first)
         for c in prange(ci):
-            _transform_inputs(x, c, v, first, count, columns, padding)
+            _transform_inputs(x, np.int64(c), v, first, count, columns, padding)
         for point in prange(_POINTS):
-            _multiply(u, v, m, point, count * lines, walk)
+            _multiply(u, v, m, np.int64(point), count * lines, walk)
         for k in prange(co):
-            _transform_outputs(m, k, b, y, code, first, count, columns, pool, fused)
+            _transform_outputs(m, np.int64(k), b, y, code, first, count, columns, pool, fused)
 
 
 @compiled(
@@ -419,19 +338,19 @@ def backward(gy, code, x, u, gx, gw, bias_sums, v, m, gu, padding, pool, fused, 
     for first in range(0, tiles, chunk):
         count = min(chunk, tiles - first)
         for k in prange(co):
-            _transform_gradients(gy, code, k, m, first, count, columns, pool, fused, bias_sums)
+            _transform_gradients(gy, code, np.int64(k), m, first, count, columns, pool, fused, bias_sums)
         if need_w:
             for c in prange(ci):
-                _transform_inputs(x, c, v, first, count, columns, padding)
+                _transform_inputs(x, np.int64(c), v, first, count, columns, padding)
             for point in prange(_POINTS):
-                _multiply_weights(m, v, gu, point, count * lines, first == 0)
+                _multiply_weights(m, v, gu, np.int64(point), count * lines, first == 0)
         if need_x:
             for point in prange(_POINTS):
-                _multiply(u, m, v, point, count * lines, walk)
+                _multiply(u, m, v, np.int64(point), count * lines, walk)
             for c in prange(ci):
                 if first == 0:
                     gx[c] = 0
-                _add_inputs(v, c, gx, first, count, columns, padding)
+                _add_inputs(v, np.int64(c), gx, first, count, columns, padding)
     if need_w:
         for k in prange(co):
-            _weights_gradient(gu, k, gw)
+            _weights_gradient(gu, np.int64(k), gw)
