@@ -74,7 +74,7 @@ def forward(call: Convolution, x: np.ndarray, w: np.ndarray, b: np.ndarray | Non
         v, m = _chunks(call)
         winograd.forward(x, u, bias, lines(y), codes, v, m, call.padding, pool, code is not None)
     else:
-        direct.forward(x, w, bias, lines(y), codes, call.stride, call.padding, pool, code is not None)
+        direct.forward(x, _packed(w, False), bias, lines(y), codes, call.stride, call.padding, pool, code is not None)
     return y, code
 
 
@@ -106,8 +106,16 @@ def backward(call: Convolution, gy: np.ndarray, code: np.ndarray | None, x, w, n
             vectors[...] = 0
             direct.backward_weight(gy, lines(x), gw, vectors, sums, call.stride, call.padding)
         if need_x:
-            direct.backward_input(gy, np.ascontiguousarray(w), gx_lines, call.stride, call.padding)
+            direct.backward_input(gy, _packed(np.ascontiguousarray(w), True), gx_lines, call.stride, call.padding)
     return gx, gw, (sums.sum(1) if need_w else None)
+
+
+def _packed(w: np.ndarray, exchanged: bool) -> np.ndarray:
+    """The weights in tiles, for the direct way."""
+    count, depth = (w.shape[1], w.shape[0]) if exchanged else w.shape[:2]
+    a = plain((sum(_tiles(count)), depth, *w.shape[2:], TARGET.rows))
+    direct.pack(w, a, exchanged)
+    return a
 
 
 def _points_of_weights(w: np.ndarray, exchanged: bool) -> np.ndarray:

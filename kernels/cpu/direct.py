@@ -62,23 +62,22 @@ def lines_at_a_time(row, lanes):
     return max(_WIDTH, min(lanes, _L2 // (4 * row) // _WIDTH * _WIDTH))
 
 
-@inlined
-def packed(w, o, i):
-    """w (o, i, kh, kw) -> (tiles of o, i, kh, kw, TARGET.rows): what a tile needs at a time, side by side.
+@compiled(f"void({_WEIGHTS}, f4[:,:,:,:,::1], b1)")
+def pack(w, a, exchanged):
+    """w (co, ci, kh, kw) -> a (tiles of co, ci, kh, kw, TARGET.rows): what a tile needs at a time, side by side.
 
-    o, i: which dimension of w is which; exchanged for the gradient of the input.
+    exchanged: (tiles of ci, co, ...) instead, for the gradient of the input.
     """
-    count, depth, kh, kw = w.shape[o], w.shape[i], w.shape[2], w.shape[3]
+    count, (depth, kh, kw, _) = w.shape[1] if exchanged else w.shape[0], a.shape[1:]
     tiles = tiles_of(count, HEIGHTS)
-    a = np.zeros((tiles[0] + tiles[1], depth, kh, kw, TARGET.rows), np.float32)
     for tile in range(len(a)):
         first, rows = tile_range(tile, tiles, HEIGHTS, count)
-        for row in range(rows):
-            for k in range(depth):
+        for k in range(depth):
+            for row in range(rows):
+                o, i = (k, first + row) if exchanged else (first + row, k)
                 for ky in range(kh):
                     for kx in range(kw):
-                        a[tile, k, ky, kx, row] = w[first + row, k, ky, kx] if o == 0 else w[k, first + row, ky, kx]
-    return a
+                        a[tile, k, ky, kx, row] = w[o, i, ky, kx]
 
 
 @inlined
@@ -99,16 +98,16 @@ def fill_walk(walk, depth, kernel, ys, xs, step, steps):
 
 
 @compiled(
-    f"void({_LINES}, {_WEIGHTS}, f4[::1], {_LINES}, {_CODES}, UniTuple(i8, 2), UniTuple(i8, 2), UniTuple(i8, 2), b1)",
+    f"void({_LINES}, f4[:,:,:,:,::1], f4[::1], {_LINES}, {_CODES}, "
+    "UniTuple(i8, 2), UniTuple(i8, 2), UniTuple(i8, 2), b1)",
     parallel=True,
 )
-def forward(x, w, b, y, code, stride, padding, pool, fused):
-    """y = conv2d(x, w, b), or its max pool after a ReLU with its code where `fused`. b may be empty."""
-    (co, ci, kh, kw), (h, w_) = w.shape, x.shape[1:3]
+def forward(x, a, b, y, code, stride, padding, pool, fused):
+    """y = conv2d(x, w, b), or its max pool after a ReLU with its code where `fused`. a: packed w; b may be empty."""
+    (ci, kh, kw), (h, w_), co = a.shape[1:4], x.shape[1:3], y.shape[0]
     (sh, sw), (ph, pw), (qh, qw) = stride, padding, pool
     rows, columns, lanes = y.shape[1:]
     tiles = tiles_of(co, HEIGHTS)
-    a = packed(w, 0, 1)
     starts = np.zeros((co, LINE), np.float32)
     for channel in range(b.size):
         starts[channel] = b[channel]
@@ -124,7 +123,8 @@ def forward(x, w, b, y, code, stride, padding, pool, fused):
         for tile in range(len(a)):
             first, channels = tile_range(tile, tiles, HEIGHTS, co)
             for column in range(columns):
-                for dy, dx in np.ndindex(qh, qw):
+                for place in range(qh * qw):
+                    dy, dx = place // qw, place % qw
                     oy, ox = row * qh + dy, column * qw + dx
                     ky, kys = window_range(oy, h, kh, sh, ph)
                     kx, kxs = window_range(ox, w_, kw, sw, pw)
@@ -154,13 +154,12 @@ def forward(x, w, b, y, code, stride, padding, pool, fused):
                             )  # fmt: skip
 
 
-@compiled(f"void({_LINES}, {_WEIGHTS}, {_LINES}, UniTuple(i8, 2), UniTuple(i8, 2))", parallel=True)
-def backward_input(gy, w, gx, stride, padding):
-    """gx (ci, h, w, lanes) of gy (co, oh, ow, lanes)."""
-    (co, ci, kh, kw), (oh, ow), (h, w_, lanes) = w.shape, gy.shape[1:3], gx.shape[1:]
+@compiled(f"void({_LINES}, f4[:,:,:,:,::1], {_LINES}, UniTuple(i8, 2), UniTuple(i8, 2))", parallel=True)
+def backward_input(gy, a, gx, stride, padding):
+    """gx (ci, h, w, lanes) of gy (co, oh, ow, lanes); a: w packed with channels exchanged."""
+    (co, kh, kw), (oh, ow), (ci, h, w_, lanes) = a.shape[1:4], gy.shape[1:3], gx.shape
     (sh, sw), (ph, pw) = stride, padding
     tiles = tiles_of(ci, HEIGHTS)
-    a = packed(w, 1, 0)
     nothing = np.zeros(LINE, np.float32)
     steps = (gy.strides[0], -gy.strides[1], -gy.strides[2])
     group = lines_at_a_time(co * kh * ow, lanes)
