@@ -126,7 +126,7 @@ def _product_on_threads(c, bias, a, b, packed):
                         start, start_row, start_line = sums, c.strides[0], c.strides[1]
                     multiply(
                         sums, c.strides[0], c.strides[1], start, start_row, start_line,
-                        part + (row - row0) * part_row, part_row, address(b, (k, line)), b.strides[1],
+                        part + (row - row0) * part_row, part_row, height, address(b, (k, line)), b.strides[1],
                         address(walk, (0,)), steps, height, min(LINES, lines - line),
                     )  # fmt: skip
 

@@ -135,7 +135,8 @@ def _points_of_gradient(shape: tuple) -> np.ndarray:
 def _chunks(call: Convolution) -> tuple[np.ndarray, np.ndarray]:
     """Room for the transformed inputs and outputs of a chunk of tiles, (36, lines, channels, LINE) each.
 
-    Odd distances, in lines, between lines and between points spread them over all sets of the caches.
+    Odd distances, in lines, between lines and between points spread them over all sets of the caches; a tile of rows
+    may read a few lines behind the last.
     """
     image_lines = -(-call.x[0] // LINE)
     tiles = -(-call.sizes[0] // 4) * -(-call.sizes[1] // 4)
@@ -144,7 +145,7 @@ def _chunks(call: Convolution) -> tuple[np.ndarray, np.ndarray]:
     for channels in (call.x[1], call.w[0]):
         line = (channels | 1) * LINE
         point = (count * (channels | 1) | 1) * LINE
-        memory = plain((36 * point,))
+        memory = plain((36 * point + TARGET.rows * LINE,))
         strides = 4 * point, 4 * line, 4 * LINE, 4
         rooms.append(np.ndarray((36, count, channels, LINE), np.float32, memory, 0, strides))
     return rooms[0], rooms[1]

@@ -140,7 +140,7 @@ def forward(x, a, b, y, code, stride, padding, pool, fused):
                         lines = min(TARGET.lines, (end - lane) // LINE)
                         multiply(
                             sums + 4 * (lane - first_lane), step, LINE_BYTES, address(starts, (first,)), LINE_BYTES, 0,
-                            address(a, (tile,)), 4, window + 4 * lane, LINE_BYTES,
+                            address(a, (tile,)), 4, TARGET.rows, window + 4 * lane, LINE_BYTES,
                             address(walk, (0,)), count, channels, lines,
                         )  # fmt: skip
                 if fused:
@@ -183,7 +183,7 @@ def backward_input(gy, a, gx, stride, padding):
                         lines = min(TARGET.lines, (end - lane) // LINE)
                         multiply(
                             address(gx, (first, iy, ix, lane)), gx.strides[0], LINE_BYTES, address(nothing, (0,)), 0, 0,
-                            address(a, (tile,)), 4, address(gy, (0, oy, ox, lane)), LINE_BYTES,
+                            address(a, (tile,)), 4, TARGET.rows, address(gy, (0, oy, ox, lane)), LINE_BYTES,
                             address(walk, (0,)), count, channels, lines,
                         )  # fmt: skip
 

@@ -65,13 +65,15 @@ def tile_count(count, most):
 
 
 @intrinsic
-def _multiply(typing, c, c_row, c_line, start, start_row, start_line, a, a_row, b, b_line, walk, count, rows, lines):
+def _multiply(
+    typing, c, c_row, c_line, start, start_row, start_line, a, a_row, a_rows, b, b_line, walk, count, rows, lines
+):
     i8 = types.int64
 
     def lower(context, builder, signature, args):
-        c, c_row, c_line, start, start_row, start_line, a, a_row, b, b_line, walk, count, rows, lines = args
+        c, c_row, c_line, start, start_row, start_line, a, a_row, a_rows, b, b_line, walk, count, rows, lines = args
         for height, width in _tile_sizes(builder, rows, HEIGHTS, lines, TARGET.lines):
-            row_steps = _steps(builder, a_row, rows, height)
+            row_steps = _steps(builder, a_row, a_rows, height)
             tile = list(product(range(height), range(width), range(PARTS)))
             sums = {place: cgutils.alloca_once(builder, VECTOR) for place in tile}
             for row, line, part in tile:
@@ -95,16 +97,17 @@ def _multiply(typing, c, c_row, c_line, start, start_row, start_line, a, a_row, 
                         builder.store(builder.load(sums[row, line, part]), pointer(builder, at), align=4)
         return context.get_dummy_value()
 
-    return types.void(*[i8] * 14), lower
+    return types.void(*[i8] * 15), lower
 
 
 @inlined
-def multiply(c, c_row, c_line, start, start_row, start_line, a, a_row, b, b_line, walk, count, rows, lines):
+def multiply(c, c_row, c_line, start, start_row, start_line, a, a_row, a_rows, b, b_line, walk, count, rows, lines):
     """c[row, line] = start[row, line] + sum over walk[count] of a[row] * b[line].
 
-    rows: at most HEIGHTS[0]; lines: at most TARGET.lines.
+    rows: at most TARGET.rows; lines: at most TARGET.lines. a_rows: how many rows of a may be read, at least `rows`;
+    where that is TARGET.rows, known when compiled, no register is spent on the places of rows.
     """
-    _multiply(c, c_row, c_line, start, start_row, start_line, a, a_row, b, b_line, walk, count, rows, lines)
+    _multiply(c, c_row, c_line, start, start_row, start_line, a, a_row, a_rows, b, b_line, walk, count, rows, lines)
 
 
 @intrinsic

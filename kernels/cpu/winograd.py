@@ -239,7 +239,7 @@ def _multiply(u, v, m, point, lines, walk):
             first, rows = tile_range(tile, tiles, HEIGHTS, count)
             multiply(
                 address(m, (point, line, first, 0)), LINE_BYTES, m.strides[1], address(nothing, (0,)), 0, 0,
-                address(u, (point, tile, 0, 0)), 4, address(v, (point, line, 0, 0)), v.strides[1],
+                address(u, (point, tile, 0, 0)), 4, TARGET.rows, address(v, (point, line, 0, 0)), v.strides[1],
                 address(walk, (0,)), len(walk), rows, min(TARGET.lines, lines - line),
             )  # fmt: skip
 
@@ -273,7 +273,7 @@ def _multiply_weights(m, v, gu, point, lines, begin):
             begins = (address(nothing, (0,)), 0, 0) if begin else (sums, gu.strides[1], LINE_BYTES)
             multiply(
                 sums, gu.strides[1], LINE_BYTES, begins[0], begins[1], begins[2],
-                address(m, (point, 0, first, 0)), LINE_BYTES, address(panels, (0,)), panels.strides[0],
+                address(m, (point, 0, first, 0)), LINE_BYTES, TARGET.rows, address(panels, (0,)), panels.strides[0],
                 address(walk, (0,)), len(walk), rows, count,
             )  # fmt: skip
 
