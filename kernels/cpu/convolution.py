@@ -97,15 +97,16 @@ def backward(call: Convolution, gy: np.ndarray, code: np.ndarray | None, x, w, n
             code is not None, need_x, need_w,
         )  # fmt: skip
     else:
-        if code is not None:
-            before = empty((call.x[0], call.w[0], *call.sizes))
-            direct.before_pool(gy, codes, lines(before), pool)
-            gy = lines(before)
         if need_w:
-            vectors = plain((*call.w, LANES))
+            vectors = plain((direct.parts_of(call.w, call.sizes), *call.w, LANES))
             vectors[...] = 0
-            direct.backward_weight(gy, lines(x), gw, vectors, sums, call.stride, call.padding)
+            fused = code is not None
+            direct.backward_weight(gy, codes, lines(x), gw, vectors, sums, call.stride, call.padding, pool, fused)
         if need_x:
+            if code is not None:
+                before = lines(empty((call.x[0], call.w[0], *call.sizes)))
+                direct.before_pool(gy, codes, before, pool)
+                gy = before
             direct.backward_input(gy, _packed(np.ascontiguousarray(w), True), gx_lines, call.stride, call.padding)
     return gx, gw, (sums.sum(1) if need_w else None)
 

@@ -14,14 +14,16 @@ Work is divided over threads so that each sum has one order, whatever their numb
 import numpy as np
 from numba import prange
 
+from ..maxpool2d_xp import DEAD
 from .compiled import compiled, inlined
 from .layout import LINE, LINE_BYTES
-from .simd import BYTES, LANES, address, load, load_codes, relu_maxpool, splat, store, where_equal
+from .simd import LANES, address, load, load_codes, relu_maxpool, splat, store, where_equal
 from .target import TARGET
 from .tiles import DOT_HEIGHTS, HEIGHTS, correlate, multiply, tile_count, tile_range, tiles_of
 
 _WIDTH = TARGET.lines * LINE  # images of a tile
 _L2 = 1 << 18  # bytes of it for the inputs of a row
+_TASKS = 16  # in the gradient of w, at least
 _LINES_IN_L1 = 64  # of each of the dot_rows + dot_columns operands in the gradient of w
 
 _LINES, _WEIGHTS, _CODES = "f4[:,:,:,:]", "f4[:,:,:,::1]", "u1[:,:,:,:]"
@@ -188,49 +190,94 @@ def backward_input(gy, a, gx, stride, padding):
                         )  # fmt: skip
 
 
+def parts_of(w_shape: tuple, out: tuple) -> int:
+    """How many parts of the rows of outputs are summed apart for the gradient of w: enough tasks, by shapes alone."""
+    tiles = sum(tiles_of.py_func(w_shape[0], DOT_HEIGHTS)) * -(-w_shape[1] // TARGET.dot_columns)
+    return max(1, min(out[0], _TASKS // tiles))
+
+
+@inlined
+def take_piece(gy, code, o, rows, oy, start, width, pool, fused, piece):
+    """piece (rows, width * lanes): row oy of gy, columns `start` on, of channels `o` on; from before pool and ReLU."""
+    (qh, qw), (pooled_rows, pooled_columns, lanes) = pool, gy.shape[1:]
+    zero = splat(np.float32(0))
+    y = oy // qh
+    for row in range(rows):
+        for column in range(width):
+            x = (start + column) // qw
+            to, value = address(piece, (row, column * lanes)), address(gy, (o + row, y, x, 0))
+            if y >= pooled_rows or x >= pooled_columns:  # left over by the pool
+                for lane in range(0, lanes, LANES):
+                    store(to + 4 * lane, zero)
+            elif fused:
+                place = splat(np.float32(oy % qh * qw + (start + column) % qw))
+                found = address(code, (o + row, y, x, 0))
+                for lane in range(0, lanes, LANES):
+                    here = where_equal(load_codes(found + lane), place, load(value + 4 * lane), zero)
+                    store(to + 4 * lane, here)
+            else:
+                for lane in range(0, lanes, LANES):
+                    store(to + 4 * lane, load(value + 4 * lane))
+
+
 @compiled(
-    f"void({_LINES}, {_LINES}, {_WEIGHTS}, f4[:,:,:,:,::1], f4[:,::1], UniTuple(i8, 2), UniTuple(i8, 2))", parallel=True
+    f"void({_LINES}, {_CODES}, {_LINES}, {_WEIGHTS}, f4[:,:,:,:,:,::1], f4[:,::1], "
+    "UniTuple(i8, 2), UniTuple(i8, 2), UniTuple(i8, 2), b1)",
+    parallel=True,
 )
-def backward_weight(gy, x, gw, sums, bias_sums, stride, padding):
-    """gw (co, ci, kh, kw). sums (co, ci, kh, kw, LANES), bias_sums (co, LANES): vectors of sums, zeros at first."""
-    (co, ci, kh, kw), (h, w_), (oh, ow, lanes) = gw.shape, x.shape[1:3], gy.shape[1:]
+def backward_weight(gy, code, x, gw, sums, bias_sums, stride, padding, pool, fused):
+    """gw (co, ci, kh, kw). sums (parts, co, ci, kh, kw, LANES), bias_sums (co, LANES): vectors, zeros at first.
+
+    Each part sums over its own rows of outputs. A piece of gy meets all taps while it is in the fastest cache.
+    """
+    (parts, co, ci, kh, kw, _), (h, w_) = sums.shape, x.shape[1:3]
     (sh, sw), (ph, pw) = stride, padding
-    lines = lanes // LINE
+    oh, ow, lines = (h + 2 * ph - kh) // sh + 1, (w_ + 2 * pw - kw) // sw + 1, gy.shape[3] // LINE
     chunk = max(1, _LINES_IN_L1 // lines)
     co_tiles, ci_tiles = tiles_of(co, DOT_HEIGHTS), tile_count(ci, TARGET.dot_columns)
-    walk = np.empty((ow, 2), np.int32)
-    for ox in range(ow):
-        walk[ox, 0], walk[ox, 1] = ox * gy.strides[2], ox * sw * x.strides[2]
-    for index in prange((co_tiles[0] + co_tiles[1]) * ci_tiles * kh):
-        task = np.int64(index)
-        ky, tile = task % kh, task // kh
+    tiles = (co_tiles[0] + co_tiles[1]) * ci_tiles
+    gy_column = lines * LINE_BYTES
+    walk = np.empty((chunk * lines, 2), np.int32)
+    for i in range(chunk * lines):
+        column, run = i // lines, i % lines * LINE_BYTES
+        walk[i, 0], walk[i, 1] = column * gy_column + run, column * sw * x.strides[2] + run
+    for index in prange(parts * tiles):
+        part, tile = np.int64(index) // tiles, np.int64(index) % tiles
         o, rows = tile_range(tile // ci_tiles, co_tiles, DOT_HEIGHTS, co)
         i = tile % ci_tiles * TARGET.dot_columns
-        first, count = pixels_range(ky, h, oh, sh, ph)
-        for oy in range(first, first + count):
+        piece = np.empty((TARGET.dot_rows, (chunk * lines | 1) * LINE), np.float32)  # odd: over all sets of the cache
+        for oy in range(oh * part // parts, oh * (part + 1) // parts):
+            ky, kys = window_range(oy, h, kh, sh, ph)
             for start in range(0, ow, chunk):
-                for kx in range(kw):
-                    ox, oxs = pixels_range(kx, w_, ow, sw, pw)
-                    left, right = max(ox, start), min(ox + oxs, start + chunk)
+                take_piece(gy, code, o, rows, oy, start, min(chunk, ow - start), pool, fused, piece)
+                for tap in range(ky * kw, (ky + kys) * kw):
+                    ox, oxs = pixels_range(tap % kw, w_, ow, sw, pw)
+                    first, end = max(ox, start), min(ox + oxs, start + chunk)
                     correlate(
-                        address(sums, (0,)) + BYTES * (((o * ci + i) * kh + ky) * kw + kx), BYTES * ci * kh * kw,
-                        BYTES * kh * kw, address(gy, (o, oy, left, 0)), gy.strides[0],
-                        address(x, (i, oy * sh + ky - ph, left * sw + kx - pw, 0)), x.strides[0],
-                        address(walk, (0,)), max(0, right - left), lines, rows, min(TARGET.dot_columns, ci - i),
+                        address(sums, (part, o, i, tap // kw, tap % kw, 0)), sums.strides[1], sums.strides[2],
+                        address(piece, (0,)) + (first - start) * gy_column, piece.strides[0],
+                        address(x, (i, oy * sh + tap // kw - ph, first * sw + tap % kw - pw, 0)), x.strides[0],
+                        address(walk, (0,)), max(0, end - first) * lines, rows, min(TARGET.dot_columns, ci - i),
                     )  # fmt: skip
+    zero = splat(np.float32(0))
     for index in prange(co):
         o = np.int64(index)
-        for lane in range(0, lanes, LANES):
-            bias = address(gy, (o, 0, 0, lane))
-            total = load(bias)
-            for pixel in range(1, oh * ow):
-                total = total + load(bias + pixel // ow * gy.strides[1] + pixel % ow * gy.strides[2])
-            at = address(bias_sums, (o,))
-            store(at, load(at) + total)
+        total = zero
+        for pixel in range(gy.shape[1] * gy.shape[2]):
+            at = pixel // gy.shape[2], pixel % gy.shape[2]
+            for lane in range(0, gy.shape[3], LANES):
+                value = load(address(gy, (o, at[0], at[1], lane)))
+                if fused:
+                    found = load_codes(address(code, (o, at[0], at[1], lane)))
+                    value = where_equal(found, splat(np.float32(DEAD)), zero, value)
+                total = total + value
+        store(address(bias_sums, (o, 0)), total)
+        for part in range(1, parts):
+            sums[0, o] += sums[part, o]
         for i in range(ci):
             for ky in range(kh):
                 for kx in range(kw):
-                    gw[o, i, ky, kx] = sums[o, i, ky, kx].sum()
+                    gw[o, i, ky, kx] = sums[0, o, i, ky, kx].sum()
 
 
 @compiled(f"void({_LINES}, {_CODES}, {_LINES}, UniTuple(i8, 2))", parallel=True)

@@ -185,14 +185,23 @@ def where_larger(a, b, x, y):
 
 @inlined
 def relu_maxpool(window, row_step, column_step, rows, columns, y, code):
-    """The maximum of a window of lines, or 0, and the code of its place: see conv2d_relu_maxpool_xp.py. Addresses."""
+    """The maximum of a window of lines, or 0, and the code of its place: see conv2d_relu_maxpool_xp.py. Addresses.
+
+    Numbers are at least 0 behind the ReLU, so their sum is NaN where one of them is, and nowhere else.
+    """
+    zero = splat(np.float32(0))
     for part in range(PARTS):
-        zero = splat(np.float32(0))
-        best, place = load(window + part * BYTES), zero
+        best = load(window + part * BYTES)
+        best = where_greater(zero, best, zero, best)
+        total, place = best, zero
         for row in range(rows):
             for column in range(columns):
-                value = load(window + row * row_step + column * column_step + part * BYTES)
-                place = where_larger(value, best, splat(np.float32(row * columns + column)), place)
-                best = where_larger(value, best, value, best)
-        store(y + part * BYTES, where_not_less_or_equal(best, zero, best, zero))
-        store_codes(code + part * LANES, where_not_less_or_equal(best, zero, place, splat(np.float32(DEAD))))
+                if row + column > 0:
+                    value = load(window + row * row_step + column * column_step + part * BYTES)
+                    value = where_greater(zero, value, zero, value)
+                    place = where_greater(value, best, splat(np.float32(row * columns + column)), place)
+                    best = where_greater(value, best, value, best)
+                    total = total + value
+        best = where_equal(total, total, best, total)
+        store(y + part * BYTES, best)
+        store_codes(code + part * LANES, where_equal(best, zero, splat(np.float32(DEAD)), place))

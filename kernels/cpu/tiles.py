@@ -111,26 +111,24 @@ def multiply(c, c_row, c_line, start, start_row, start_line, a, a_row, a_rows, b
 
 
 @intrinsic
-def _correlate(typing, c, c_row, c_column, a, a_row, b, b_column, walk, count, lines, rows, columns):
+def _correlate(typing, c, c_row, c_column, a, a_row, b, b_column, walk, count, rows, columns):
     i8 = types.int64
 
     def lower(context, builder, signature, args):
-        c, c_row, c_column, a, a_row, b, b_column, walk, count, lines, rows, columns = args
+        c, c_row, c_column, a, a_row, b, b_column, walk, count, rows, columns = args
         for height, _ in _tile_sizes(builder, rows, DOT_HEIGHTS, ir.Constant(_INT, 1), 1):
             tile = list(product(range(height), range(TARGET.dot_columns)))
             row_steps = _steps(builder, a_row, rows, height)
             column_steps = _steps(builder, b_column, columns, TARGET.dot_columns)
             sums = {place: cgutils.alloca_once_value(builder, constant(0.0)) for place in tile}
-            with _walking(builder, walk, count, a, b) as (left_at, right_at), cgutils.for_range(builder, lines) as line:
-                run = builder.shl(line.index, ir.Constant(_INT, 6))
+            with _walking(builder, walk, count, a, b) as walked:
                 for part in range(PARTS):
-                    offset = builder.add(run, ir.Constant(_INT, part * BYTES))
                     left, right = (
                         [
-                            builder.load(pointer(builder, builder.add(builder.add(base, offset), step)), align=4)
+                            builder.load(pointer(builder, _place(builder, base, part * BYTES, (step, 1))), align=4)
                             for step in steps
                         ]
-                        for base, steps in ((left_at, row_steps), (right_at, column_steps))
+                        for base, steps in zip(walked, (row_steps, column_steps), strict=True)
                     )
                     for row, column in tile:
                         each = sums[row, column]
@@ -146,16 +144,16 @@ def _correlate(typing, c, c_row, c_column, a, a_row, b, b_column, walk, count, l
                     builder.store(builder.fadd(before, builder.load(sums[row, column])), at, align=4)
         return context.get_dummy_value()
 
-    return types.void(*[i8] * 12), lower
+    return types.void(*[i8] * 11), lower
 
 
 @inlined
-def correlate(c, c_row, c_column, a, a_row, b, b_column, walk, count, lines, rows, columns):
-    """c[row, column] += sum over walk[count], and over `lines` lines at each place, of a[row] * b[column].
+def correlate(c, c_row, c_column, a, a_row, b, b_column, walk, count, rows, columns):
+    """c[row, column] += sum over the lines of walk[count] of a[row] * b[column].
 
     c holds vectors, whose lanes are still to be added up. rows: at most DOT_HEIGHTS[0]; columns: TARGET.dot_columns.
     """
-    _correlate(c, c_row, c_column, a, a_row, b, b_column, walk, count, lines, rows, columns)
+    _correlate(c, c_row, c_column, a, a_row, b, b_column, walk, count, rows, columns)
 
 
 def _tile_sizes(builder, rows, heights, lines, most_lines) -> Iterator[tuple[int, int]]:
