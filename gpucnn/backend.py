@@ -1,5 +1,6 @@
 """Where arrays live and which kernels run: the only file that knows NumPy from CuPy."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -158,6 +159,14 @@ def set_threads(count: int, device: Device) -> None:
 def compiles_for_cpu(device: Device) -> bool:
     """Whether some of the kernels are compiled for the CPU."""
     return not {"cpu", "exact"}.isdisjoint(device.implementation.values())
+
+
+def prepare(device: Device, run: Callable[[], object]) -> None:
+    """Compile ahead what `run` will need on this device; its results mean nothing, and its effects should be none."""
+    if compiles_for_cpu(device):
+        from gpucnn_kernels.cpu.prepare import prepare as compile_ahead
+
+        compile_ahead(run)
 
 
 def unfavourable(device: Device) -> list[tuple[str, str]]:

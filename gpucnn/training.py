@@ -129,6 +129,16 @@ def fit(
     optimizer.lr = top_lr
 
 
+def rehearse(model: Module, train: Batches) -> None:
+    """Forward and backward of one batch, leaving the model as it was: for `backend.prepare`."""
+    state = model.state_dict()
+    batch = next(train.epoch(0))
+    F.cross_entropy(model.train()(Tensor(batch.x, device=train.device)), batch.y).backward()
+    model.load_state_dict(state)
+    for parameter in model.parameters():
+        parameter.grad = None
+
+
 def _require_finite(loss: float, where: str, lr: float) -> None:
     if not math.isfinite(loss):
         raise DivergedError(f"the loss is {loss} {where}", f"use a smaller learning rate: --lr {lr / 10:g}")

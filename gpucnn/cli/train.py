@@ -7,12 +7,12 @@ from typing import Any
 import click
 import numpy as np
 
-from ..backend import parse_device, set_threads, unfavourable
+from ..backend import parse_device, prepare, set_threads, unfavourable
 from ..data import Batches, load
 from ..errors import DivergedError
 from ..models import model_class
 from ..summary import summarize
-from ..training import Epoch, fit
+from ..training import Epoch, fit, rehearse
 from .config import read_config
 from .curves import draw_curves
 from .notes import note
@@ -107,6 +107,7 @@ class Run:
         self.optimizer = make_optimizer(self.model, flags)
         self.schedule = make_schedule(flags, steps)
         self._introduce(why)
+        prepare(self.device, lambda: rehearse(self.model, self.train_batches))
 
     def _introduce(self, why: str) -> None:
         data = self.data

@@ -57,6 +57,9 @@ class Compiled:
 
     def __call__(self, *arguments: Any) -> Any:
         if self._call is None:
+            if _rehearsed is not None:
+                _rehearsed.append(self)
+                return None
             self.compile()
         return self._call(*arguments)  # type: ignore[misc]
 
@@ -88,17 +91,24 @@ class Compiled:
         return dispatcher
 
 
-KERNELS: list[Compiled] = []  # all of the modules imported so far
+_rehearsed: list[Compiled] | None = None  # what is called in a rehearsal
+
+
+def called_by(run: Callable[[], object]) -> list[Compiled]:
+    """The kernels that `run` calls and that have no machine code in this process yet. They do nothing in it."""
+    global _rehearsed  # noqa: PLW0603
+    called: list[Compiled] = []
+    _rehearsed = called
+    try:
+        run()
+    finally:
+        _rehearsed = None
+    return list(dict.fromkeys(called))
 
 
 def compiled(*signatures: str, **options: Any) -> Callable[[Callable], Compiled]:
     """A decorator: see above. `options` are those of numba.njit."""
-
-    def compiled_function(function: Callable) -> Compiled:
-        KERNELS.append(Compiled(function, signatures, options))
-        return KERNELS[-1]
-
-    return compiled_function
+    return lambda function: Compiled(function, signatures, options)
 
 
 @cache
@@ -127,6 +137,7 @@ def unfavourable() -> list[tuple[str, str]]:
         layer = "omp"
     if layer == "workqueue" and numba.get_num_threads() > 1:
         faults.append(("Numba runs its threads by a work queue, which starts them slowly", "apt install libgomp1"))
+    ThreadpoolController().limit(limits=1, user_api="blas")  # of libraries that were loaded since the first kernel
     for library in ThreadpoolController().info():
         if library["user_api"] == "blas" and library["num_threads"] > 1:
             name = library["internal_api"]

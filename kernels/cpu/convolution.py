@@ -1,10 +1,12 @@
 """Which way a convolution takes on the CPU, and the memory it needs there: what conv2d_cpu.py and its kin call."""
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import maxpool2d_cpu
 from ..arrays import Pair, out_size
 from ..maxpool2d_xp import DEAD
 from ..shapes import expect
@@ -74,17 +76,19 @@ def forward(call: Convolution, x: np.ndarray, w: np.ndarray, b: np.ndarray | Non
         v, m = _chunks(call)
         winograd.forward(x, u, bias, lines(y), codes, v, m, call.padding, pool, code is not None)
     else:
-        direct.forward(x, _packed(w, False), bias, lines(y), codes, call.stride, call.padding, pool, code is not None)
+        rows, columns = _along(call, direct.windows)
+        a = _packed(w, False)
+        direct.convolve(x, a, bias, lines(y), codes, rows, columns, (1, 1), 1, pool, code is not None)
     return y, code
 
 
-def backward(call: Convolution, gy: np.ndarray, code: np.ndarray | None, x, w, need_x: bool, need_w: bool) -> tuple:
+def backward(call: Convolution, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool, need_w: bool) -> tuple:
     """(gx, gw, gb), None where they are not needed; x may be None where gw is not, and w where gx is not."""
     call.check(gy)
     codes, pool = _UNFUSED if code is None else lines(code), call.pool or (1, 1)
-    gx = empty(call.x) if need_x else None
+    gx: Any = empty(call.x) if need_x else None
     gw, sums = (plain(call.w), np.zeros((call.w[0], LANES), np.float32)) if need_w else (None, None)
-    gy = lines(gy)
+    gy_lines = lines(gy)
     gx_lines, gw_or_none = (lines(gx) if need_x else _NO_GRADIENT), (gw if need_w else _NO_GRADIENT)
     if call.by_winograd:
         u = _points_of_weights(np.ascontiguousarray(w), True) if need_x else _NO_GRADIENT
@@ -93,22 +97,34 @@ def backward(call: Convolution, gy: np.ndarray, code: np.ndarray | None, x, w, n
         x_lines = lines(x) if need_w else gx_lines
         bias_sums = sums if need_w else np.zeros((call.w[0], LANES), np.float32)
         winograd.backward(
-            gy, codes, x_lines, u, gx_lines, gw_or_none, bias_sums, v, m, gu, call.padding, pool,
+            gy_lines, codes, x_lines, u, gx_lines, gw_or_none, bias_sums, v, m, gu, call.padding, pool,
             code is not None, need_x, need_w,
         )  # fmt: skip
     else:
         if need_w:
             vectors = plain((direct.parts_of(call.w, call.sizes), *call.w, LANES))
             vectors[...] = 0
-            fused = code is not None
-            direct.backward_weight(gy, codes, lines(x), gw, vectors, sums, call.stride, call.padding, pool, fused)
+            rows, _ = _along(call, direct.windows)
+            _, taps = _along(call, direct.pixels)
+            column = call.sizes[1], call.stride[1], call.padding[1]
+            direct.backward_weight(
+                gy_lines, codes, lines(x), gw, vectors, sums, rows, taps, *column, pool, code is not None
+            )
         if need_x:
-            if code is not None:
-                before = lines(empty((call.x[0], call.w[0], *call.sizes)))
-                direct.before_pool(gy, codes, before, pool)
-                gy = before
-            direct.backward_input(gy, _packed(np.ascontiguousarray(w), True), gx_lines, call.stride, call.padding)
-    return gx, gw, (sums.sum(1) if need_w else None)
+            if code is not None:  # where the gradient came from before pool and ReLU
+                shape = call.x[0], call.w[0], *call.sizes
+                gy_lines = lines(maxpool2d_cpu.backward(gy, code, shape, pool, pool, (0, 0)))
+            rows, columns = _along(call, direct.readers)
+            a = _packed(np.ascontiguousarray(w), True)
+            direct.convolve(gy_lines, a, _NO_BIAS, gx_lines, _UNFUSED, rows, columns, call.stride, -1, (1, 1), False)
+    return gx, gw, (None if sums is None else sums.sum(1))
+
+
+def _along(call: Convolution, table: Callable) -> tuple[np.ndarray, np.ndarray]:
+    """A table of direct.py for the rows and for the columns."""
+    along = zip(call.x[2:], call.sizes, call.w[2:], call.stride, call.padding, strict=True)
+    rows, columns = (table(*each) for each in along)
+    return rows, columns
 
 
 def _packed(w: np.ndarray, exchanged: bool) -> np.ndarray:

@@ -2,14 +2,16 @@
 
     y[co, oy, ox] = b[co] + sum over ci, ky, kx of w[co, ci, ky, kx] * x[ci, oy*sh + ky - ph, ox*sw + kx - pw]
 
-All arrays are lines of images (layout.py), so this is one `outer` tile for a few channels co of a pixel (oy, ox), and
-its three loops are ci, ky and kx. At the border the loops over ky and kx are shorter: nothing is padded. The gradient
-of x is the same sum with the roles of x and y exchanged; that of w, a sum over pixels and images, is made of `dot`
+All arrays are lines of images (layout.py), so this is one `multiply` tile (tiles.py) for a few channels co of a pixel
+(oy, ox), and its walk leads over ci, ky and kx. At the border the walk is shorter: nothing is padded. The gradient of x
+is the same sum with the roles of x and y exchanged; that of w, a sum over pixels and images, is made of `correlate`
 tiles. "Direct" as in Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions on SIMD
-architectures"; that the loops take arbitrary steps replaces the im2col matrix.
+architectures".
 
 Work is divided over threads so that each sum has one order, whatever their number.
 """
+
+from functools import lru_cache
 
 import numpy as np
 from numba import prange
@@ -29,30 +31,35 @@ _LINES_IN_L1 = 64  # of each of the dot_rows + dot_columns operands in the gradi
 _LINES, _WEIGHTS, _CODES = "f4[:,:,:,:]", "f4[:,:,:,::1]", "u1[:,:,:,:]"
 
 
-@inlined
-def window_range(o, size, kernel, stride, padding):
-    """(first, count) of the taps k of output o that lie on inputs: 0 <= o*stride + k - padding < size."""
-    first = max(0, padding - o * stride)
-    return first, max(0, min(kernel, size + padding - o * stride) - first)
+@lru_cache(maxsize=256)
+def windows(size: int, out: int, kernel: int, stride: int, padding: int) -> np.ndarray:
+    """(out, 3): for each output its first tap on an input, how many there are, and the first of those inputs."""
+    o = np.arange(out)
+    first = np.maximum(0, padding - o * stride)
+    count = np.minimum(kernel, size + padding - o * stride) - first
+    return np.stack([first, np.maximum(0, count), o * stride + first - padding], 1)
 
 
-@inlined
-def outputs_range(i, size, kernel, stride, padding):
-    """(first tap, first output, count) of what reads input i: tap k from output (i + padding - k) / stride.
+@lru_cache(maxsize=256)
+def readers(size: int, out: int, kernel: int, stride: int, padding: int) -> np.ndarray:
+    """(size, 3): for each input the first tap that reads it, how many do, and the output of the first.
 
-    Each following tap is `stride` further, its output one earlier. size: of the output.
+    Each following tap is `stride` further, its output one earlier.
     """
-    o = min((i + padding) // stride, size - 1)
-    k = i + padding - o * stride
-    return k, o, max(0, min(o + 1, (kernel - k + stride - 1) // stride))
+    i = np.arange(size)
+    o = np.minimum((i + padding) // stride, out - 1)
+    first = i + padding - o * stride
+    count = np.minimum(o + 1, (kernel - first + stride - 1) // stride)
+    return np.stack([first, np.maximum(0, count), o], 1)
 
 
-@inlined
-def pixels_range(k, size, out, stride, padding):
-    """(first, count) of the outputs whose tap k lies on an input."""
-    first = max(0, (padding - k + stride - 1) // stride)
-    last = min(out - 1, (size - 1 + padding - k) // stride)
-    return first, max(0, last - first + 1)
+@lru_cache(maxsize=256)
+def pixels(size: int, out: int, kernel: int, stride: int, padding: int) -> np.ndarray:
+    """(kernel, 2): for each tap the first output whose tap lies on an input, and the end of those outputs."""
+    k = np.arange(kernel)
+    first = np.maximum(0, (padding - k + stride - 1) // stride)
+    end = np.minimum(out, (size - 1 + padding - k) // stride + 1)
+    return np.stack([first, np.maximum(first, end)], 1)
 
 
 @inlined
@@ -83,16 +90,16 @@ def pack(w, a, exchanged):
 
 
 @inlined
-def fill_walk(walk, depth, kernel, ys, xs, step, steps):
-    """The places of depth x window taps: ys, xs = (first tap, count), `step` taps apart; steps: of the lines, in bytes.
+def _fill_walk(walk, depth, kernel, ys, xs, taps, steps):
+    """The places of a window with `depth` channels: rows ys, xs of a table of taps; returns how many there are.
 
-    Returns how many there are.
+    taps: how far they lie apart; steps: of channels, rows and columns of lines, in bytes.
     """
     place = 0
     for k in range(depth):
         for y in range(ys[1]):
             for x in range(xs[1]):
-                tap = (k * kernel[0] + ys[0] + y * step[0]) * kernel[1] + xs[0] + x * step[1]
+                tap = (k * kernel[0] + ys[0] + y * taps[0]) * kernel[1] + xs[0] + x * taps[1]
                 walk[place, 0] = 4 * TARGET.rows * tap
                 walk[place, 1] = k * steps[0] + y * steps[1] + x * steps[2]
                 place += 1
@@ -100,50 +107,52 @@ def fill_walk(walk, depth, kernel, ys, xs, step, steps):
 
 
 @compiled(
-    f"void({_LINES}, f4[:,:,:,:,::1], f4[::1], {_LINES}, {_CODES}, "
-    "UniTuple(i8, 2), UniTuple(i8, 2), UniTuple(i8, 2), b1)",
+    f"void({_LINES}, f4[:,:,:,:,::1], f4[::1], {_LINES}, {_CODES}, i8[:,::1], i8[:,::1], "
+    "UniTuple(i8, 2), i8, UniTuple(i8, 2), b1)",
     parallel=True,
 )
-def forward(x, a, b, y, code, stride, padding, pool, fused):
-    """y = conv2d(x, w, b), or its max pool after a ReLU with its code where `fused`. a: packed w; b may be empty."""
-    (ci, kh, kw), (h, w_), co = a.shape[1:4], x.shape[1:3], y.shape[0]
-    (sh, sw), (ph, pw), (qh, qw) = stride, padding, pool
-    rows, columns, lanes = y.shape[1:]
-    tiles = tiles_of(co, HEIGHTS)
-    starts = np.zeros((co, LINE), np.float32)
+def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
+    """y = the sums of windows of x with the packed weights a, plus b, which may be empty.
+
+    With `windows`, taps (1, 1) and direction 1, the forward pass; where `fused`, the max pool after a ReLU with its
+    code. With `readers`, taps `stride` and direction -1, from gy, the gradient of the input.
+    """
+    (depth, kh, kw), count, (qh, qw) = a.shape[1:4], y.shape[0], pool
+    lanes, pooled_rows, pooled_columns = y.shape[3], y.shape[1], y.shape[2]
+    tiles = tiles_of(count, HEIGHTS)
+    starts = np.zeros((count, LINE), np.float32)
     for channel in range(b.size):
         starts[channel] = b[channel]
-    group = lines_at_a_time(ci * kh * w_, lanes)
-    for index in prange(tile_count(lanes, group) * rows):
+    steps = (x.strides[0], direction * x.strides[1], direction * x.strides[2])
+    group = lines_at_a_time(depth * kh * x.shape[2], lanes)
+    for index in prange(tile_count(lanes, group) * pooled_rows):
         task = np.int64(index)
-        row, first_lane = task % rows, task // rows * group
+        row, first_lane = task % pooled_rows, task // pooled_rows * group
         end = min(lanes, first_lane + group)
         before_pool = np.empty((TARGET.rows, qh, qw, group), np.float32)
-        walk = np.empty((ci * kh * kw, 2), np.int32)
-        known = (-1, -1, -1, -1)
-        count = 0
+        walk = np.empty((depth * kh * kw, 2), np.int32)
+        known = (np.int64(-1), np.int64(-1), np.int64(-1), np.int64(-1))
+        length = 0
         for tile in range(len(a)):
-            first, channels = tile_range(tile, tiles, HEIGHTS, co)
-            for column in range(columns):
+            first, channels = tile_range(tile, tiles, HEIGHTS, count)
+            for column in range(pooled_columns):
                 for place in range(qh * qw):
                     dy, dx = place // qw, place % qw
                     oy, ox = row * qh + dy, column * qw + dx
-                    ky, kys = window_range(oy, h, kh, sh, ph)
-                    kx, kxs = window_range(ox, w_, kw, sw, pw)
-                    if known != (ky, kys, kx, kxs):
-                        known = (ky, kys, kx, kxs)
-                        count = fill_walk(walk, ci, (kh, kw), (ky, kys), (kx, kxs), (1, 1), x.strides)
+                    window = (rows[oy, 0], rows[oy, 1], columns[ox, 0], columns[ox, 1])
+                    if known != window:
+                        known = window
+                        length = _fill_walk(walk, depth, (kh, kw), window[:2], window[2:], taps, steps)
                     if fused:
                         sums, step = address(before_pool, (0, dy, dx, 0)), before_pool.strides[0]
                     else:
                         sums, step = address(y, (first, oy, ox, first_lane)), y.strides[0]
-                    window = address(x, (0, oy * sh + ky - ph, ox * sw + kx - pw, 0))
+                    images = address(x, (0, rows[oy, 2], columns[ox, 2], 0))
                     for lane in range(first_lane, end, _WIDTH):
-                        lines = min(TARGET.lines, (end - lane) // LINE)
                         multiply(
                             sums + 4 * (lane - first_lane), step, LINE_BYTES, address(starts, (first,)), LINE_BYTES, 0,
-                            address(a, (tile,)), 4, TARGET.rows, window + 4 * lane, LINE_BYTES,
-                            address(walk, (0,)), count, channels, lines,
+                            address(a, (tile,)), 4, TARGET.rows, images + 4 * lane, LINE_BYTES,
+                            address(walk, (0,)), length, channels, min(TARGET.lines, (end - lane) // LINE),
                         )  # fmt: skip
                 if fused:
                     for channel in range(channels):
@@ -154,40 +163,6 @@ def forward(x, a, b, y, code, stride, padding, pool, fused):
                                 address(y, (first + channel, row, column, lane)),
                                 address(code, (first + channel, row, column, lane)),
                             )  # fmt: skip
-
-
-@compiled(f"void({_LINES}, f4[:,:,:,:,::1], {_LINES}, UniTuple(i8, 2), UniTuple(i8, 2))", parallel=True)
-def backward_input(gy, a, gx, stride, padding):
-    """gx (ci, h, w, lanes) of gy (co, oh, ow, lanes); a: w packed with channels exchanged."""
-    (co, kh, kw), (oh, ow), (ci, h, w_, lanes) = a.shape[1:4], gy.shape[1:3], gx.shape
-    (sh, sw), (ph, pw) = stride, padding
-    tiles = tiles_of(ci, HEIGHTS)
-    nothing = np.zeros(LINE, np.float32)
-    steps = (gy.strides[0], -gy.strides[1], -gy.strides[2])
-    group = lines_at_a_time(co * kh * ow, lanes)
-    for index in prange(tile_count(lanes, group) * h):
-        task = np.int64(index)
-        iy, first_lane = task % h, task // h * group
-        end = min(lanes, first_lane + group)
-        ky, oy, kys = outputs_range(iy, oh, kh, sh, ph)
-        walk = np.empty((co * kh * kw, 2), np.int32)
-        known = (-1, -1)
-        count = 0
-        for tile in range(len(a)):
-            first, channels = tile_range(tile, tiles, HEIGHTS, ci)
-            for phase in range(sw):  # inputs that are read by the same taps
-                for ix in range(phase, w_, sw):
-                    kx, ox, kxs = outputs_range(ix, ow, kw, sw, pw)
-                    if known != (kx, kxs):
-                        known = (kx, kxs)
-                        count = fill_walk(walk, co, (kh, kw), (ky, kys), known, stride, steps)
-                    for lane in range(first_lane, end, _WIDTH):
-                        lines = min(TARGET.lines, (end - lane) // LINE)
-                        multiply(
-                            address(gx, (first, iy, ix, lane)), gx.strides[0], LINE_BYTES, address(nothing, (0,)), 0, 0,
-                            address(a, (tile,)), 4, TARGET.rows, address(gy, (0, oy, ox, lane)), LINE_BYTES,
-                            address(walk, (0,)), count, channels, lines,
-                        )  # fmt: skip
 
 
 def parts_of(w_shape: tuple, out: tuple) -> int:
@@ -221,18 +196,17 @@ def take_piece(gy, code, o, rows, oy, start, width, pool, fused, piece):
 
 
 @compiled(
-    f"void({_LINES}, {_CODES}, {_LINES}, {_WEIGHTS}, f4[:,:,:,:,:,::1], f4[:,::1], "
-    "UniTuple(i8, 2), UniTuple(i8, 2), UniTuple(i8, 2), b1)",
+    f"void({_LINES}, {_CODES}, {_LINES}, {_WEIGHTS}, f4[:,:,:,:,:,::1], f4[:,::1], i8[:,::1], i8[:,::1], "
+    "i8, i8, i8, UniTuple(i8, 2), b1)",
     parallel=True,
 )
-def backward_weight(gy, code, x, gw, sums, bias_sums, stride, padding, pool, fused):
+def backward_weight(gy, code, x, gw, sums, bias_sums, rows, taps, ow, stride, padding, pool, fused):
     """gw (co, ci, kh, kw). sums (parts, co, ci, kh, kw, LANES), bias_sums (co, LANES): vectors, zeros at first.
 
+    rows: `windows` of the rows of outputs; taps: `pixels` of the columns of taps; ow, stride, padding: of columns.
     Each part sums over its own rows of outputs. A piece of gy meets all taps while it is in the fastest cache.
     """
-    (parts, co, ci, kh, kw, _), (h, w_) = sums.shape, x.shape[1:3]
-    (sh, sw), (ph, pw) = stride, padding
-    oh, ow, lines = (h + 2 * ph - kh) // sh + 1, (w_ + 2 * pw - kw) // sw + 1, gy.shape[3] // LINE
+    (parts, co, ci, kh, kw, _), oh, lines = sums.shape, len(rows), gy.shape[3] // LINE
     chunk = max(1, _LINES_IN_L1 // lines)
     co_tiles, ci_tiles = tiles_of(co, DOT_HEIGHTS), tile_count(ci, TARGET.dot_columns)
     tiles = (co_tiles[0] + co_tiles[1]) * ci_tiles
@@ -240,24 +214,24 @@ def backward_weight(gy, code, x, gw, sums, bias_sums, stride, padding, pool, fus
     walk = np.empty((chunk * lines, 2), np.int32)
     for i in range(chunk * lines):
         column, run = i // lines, i % lines * LINE_BYTES
-        walk[i, 0], walk[i, 1] = column * gy_column + run, column * sw * x.strides[2] + run
+        walk[i, 0], walk[i, 1] = column * gy_column + run, column * stride * x.strides[2] + run
     for index in prange(parts * tiles):
         part, tile = np.int64(index) // tiles, np.int64(index) % tiles
-        o, rows = tile_range(tile // ci_tiles, co_tiles, DOT_HEIGHTS, co)
+        o, height = tile_range(tile // ci_tiles, co_tiles, DOT_HEIGHTS, co)
         i = tile % ci_tiles * TARGET.dot_columns
         piece = np.empty((TARGET.dot_rows, (chunk * lines | 1) * LINE), np.float32)  # odd: over all sets of the cache
         for oy in range(oh * part // parts, oh * (part + 1) // parts):
-            ky, kys = window_range(oy, h, kh, sh, ph)
             for start in range(0, ow, chunk):
-                take_piece(gy, code, o, rows, oy, start, min(chunk, ow - start), pool, fused, piece)
-                for tap in range(ky * kw, (ky + kys) * kw):
-                    ox, oxs = pixels_range(tap % kw, w_, ow, sw, pw)
-                    first, end = max(ox, start), min(ox + oxs, start + chunk)
+                take_piece(gy, code, o, height, oy, start, min(chunk, ow - start), pool, fused, piece)
+                for tap in range(rows[oy, 1] * kw):
+                    ky, kx = rows[oy, 0] + tap // kw, tap % kw
+                    ox, end = max(taps[kx, 0], start), min(taps[kx, 1], start + chunk)
                     correlate(
-                        address(sums, (part, o, i, tap // kw, tap % kw, 0)), sums.strides[1], sums.strides[2],
-                        address(piece, (0,)) + (first - start) * gy_column, piece.strides[0],
-                        address(x, (i, oy * sh + tap // kw - ph, first * sw + tap % kw - pw, 0)), x.strides[0],
-                        address(walk, (0,)), max(0, end - first) * lines, rows, min(TARGET.dot_columns, ci - i),
+                        address(sums, (part, o, i, ky, kx, 0)), sums.strides[1], sums.strides[2],
+                        address(piece, (0,)) + (ox - start) * gy_column, piece.strides[0],
+                        address(x, (i, rows[oy, 2] + tap // kw, 0, 0)) + (ox * stride + kx - padding) * x.strides[2],
+                        x.strides[0], address(walk, (0,)), max(0, end - ox) * lines,
+                        height, min(TARGET.dot_columns, ci - i),
                     )  # fmt: skip
     zero = splat(np.float32(0))
     for index in prange(co):
@@ -278,22 +252,3 @@ def backward_weight(gy, code, x, gw, sums, bias_sums, stride, padding, pool, fus
             for ky in range(kh):
                 for kx in range(kw):
                     gw[o, i, ky, kx] = sums[0, o, i, ky, kx].sum()
-
-
-@compiled(f"void({_LINES}, {_CODES}, {_LINES}, UniTuple(i8, 2))", parallel=True)
-def before_pool(gy, code, g, pool):
-    """g (co, oh, ow, lanes): the gradient gy of a fused op's output, where it came from before pooling and ReLU."""
-    (qh, qw), (rows, columns, lanes) = pool, gy.shape[1:]
-    zero = splat(np.float32(0))
-    for index in prange(gy.shape[0]):
-        k = np.int64(index)
-        if rows * qh < g.shape[1] or columns * qw < g.shape[2]:
-            g[k] = 0
-        for y in range(rows):
-            for x in range(columns):
-                for lane in range(0, lanes, LANES):
-                    value = load(address(gy, (k, y, x, lane)))
-                    place = load_codes(address(code, (k, y, x, lane)))
-                    for q in range(qh * qw):
-                        at = address(g, (k, y * qh + q // qw, x * qw + q % qw, lane))
-                        store(at, where_equal(place, splat(np.float32(q)), value, zero))

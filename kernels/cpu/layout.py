@@ -28,6 +28,7 @@ from .memory import POOL, Block
 
 LINE = 16  # images
 LINE_BYTES = 4 * LINE
+_SMALL = 1 << 12  # bytes that the system gives as fast as the pool
 
 
 def line_count(n: int) -> int:
@@ -67,8 +68,9 @@ def empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
 
 
 def plain(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-    """A C-contiguous array of the pool, its content undefined."""
-    return np.ndarray(shape, dtype, POOL.take(prod(shape) * np.dtype(dtype).itemsize))
+    """A C-contiguous array, of the pool where it is not small, its content undefined."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    return np.empty(shape, dtype) if size < _SMALL else np.ndarray(shape, dtype, POOL.take(size))
 
 
 def _block(x: np.ndarray, place: _Place) -> Block | None:

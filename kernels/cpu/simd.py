@@ -184,6 +184,14 @@ def where_larger(a, b, x, y):
 
 
 @inlined
+def _wins(value, best, place, total, number):
+    """(best, place, total) with one more value of a window: its ReLU, if it is larger, its number, and the sum."""
+    value = where_greater(splat(np.float32(0)), value, splat(np.float32(0)), value)
+    place = where_greater(value, best, splat(np.float32(number)), place)
+    return where_greater(value, best, value, best), place, total + value
+
+
+@inlined
 def relu_maxpool(window, row_step, column_step, rows, columns, y, code):
     """The maximum of a window of lines, or 0, and the code of its place: see conv2d_relu_maxpool_xp.py. Addresses.
 
@@ -191,17 +199,18 @@ def relu_maxpool(window, row_step, column_step, rows, columns, y, code):
     """
     zero = splat(np.float32(0))
     for part in range(PARTS):
-        best = load(window + part * BYTES)
+        at = window + part * BYTES
+        best = load(at)
         best = where_greater(zero, best, zero, best)
         total, place = best, zero
-        for row in range(rows):
-            for column in range(columns):
-                if row + column > 0:
-                    value = load(window + row * row_step + column * column_step + part * BYTES)
-                    value = where_greater(zero, value, zero, value)
-                    place = where_greater(value, best, splat(np.float32(row * columns + column)), place)
-                    best = where_greater(value, best, value, best)
-                    total = total + value
+        if rows == 2 and columns == 2:  # the usual one: numbers known when compiled
+            best, place, total = _wins(load(at + column_step), best, place, total, 1)
+            best, place, total = _wins(load(at + row_step), best, place, total, 2)
+            best, place, total = _wins(load(at + row_step + column_step), best, place, total, 3)
+        else:
+            for number in range(1, rows * columns):
+                value = load(at + number // columns * row_step + number % columns * column_step)
+                best, place, total = _wins(value, best, place, total, number)
         best = where_equal(total, total, best, total)
         store(y + part * BYTES, best)
         store_codes(code + part * LANES, where_equal(best, zero, splat(np.float32(DEAD)), place))
