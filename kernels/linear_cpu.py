@@ -82,7 +82,7 @@ def _product(c: np.ndarray, bias: np.ndarray, a: np.ndarray, b: np.ndarray) -> N
     _product_on_threads(c, bias, a, b, packed)
 
 
-@compiled("void(f4[:,:,:], f4[:], f4[:,:], f4[:,:,:], f4[:,::1])", parallel=True)
+@compiled("void(f4[:,:,:], f4[:], f4[:,:], f4[:,:,:], f4[:,::1])", level=1, parallel=True)
 def _product_on_threads(c, bias, a, b, packed):
     """A thread takes a group of row tiles and a block of lines, and of them a part of the sum that its caches hold.
 

@@ -108,8 +108,9 @@ def backward(call: Convolution, gy: np.ndarray, code: Any, x: Any, w: Any, need_
             _, taps = _along(call, direct.pixels)
             column = call.sizes[1], call.stride[1], call.padding[1]
             direct.backward_weight(
-                gy_lines, codes, lines(x), gw, vectors, sums, rows, taps, *column, pool, code is not None
+                gy_lines, codes, lines(x), vectors, sums, rows, taps, *column, pool, code is not None
             )
+            np.sum(vectors.sum(-1), 0, out=gw)
         if need_x:
             if code is not None:  # where the gradient came from before pool and ReLU
                 shape = call.x[0], call.w[0], *call.sizes

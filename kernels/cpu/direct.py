@@ -109,6 +109,7 @@ def _fill_walk(walk, depth, kernel, ys, xs, taps, steps):
 @compiled(
     f"void({_LINES}, f4[:,:,:,:,::1], f4[::1], {_LINES}, {_CODES}, i8[:,::1], i8[:,::1], "
     "UniTuple(i8, 2), i8, UniTuple(i8, 2), b1)",
+    level=1,
     parallel=True,
 )
 def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
@@ -196,17 +197,18 @@ def take_piece(gy, code, o, rows, oy, start, width, pool, fused, piece):
 
 
 @compiled(
-    f"void({_LINES}, {_CODES}, {_LINES}, {_WEIGHTS}, f4[:,:,:,:,:,::1], f4[:,::1], i8[:,::1], i8[:,::1], "
+    f"void({_LINES}, {_CODES}, {_LINES}, f4[:,:,:,:,:,::1], f4[:,::1], i8[:,::1], i8[:,::1], "
     "i8, i8, i8, UniTuple(i8, 2), b1)",
+    level=1,
     parallel=True,
 )
-def backward_weight(gy, code, x, gw, sums, bias_sums, rows, taps, ow, stride, padding, pool, fused):
-    """gw (co, ci, kh, kw). sums (parts, co, ci, kh, kw, LANES), bias_sums (co, LANES): vectors, zeros at first.
+def backward_weight(gy, code, x, sums, bias_sums, rows, taps, ow, stride, padding, pool, fused):
+    """sums (parts, co, ci, kh, kw, LANES), zeros at first, and bias_sums (co, LANES): both are still to be added up.
 
     rows: `windows` of the rows of outputs; taps: `pixels` of the columns of taps; ow, stride, padding: of columns.
     Each part sums over its own rows of outputs. A piece of gy meets all taps while it is in the fastest cache.
     """
-    (parts, co, ci, kh, kw, _), oh, lines = sums.shape, len(rows), gy.shape[3] // LINE
+    (parts, co, ci, _, kw, _), oh, lines = sums.shape, len(rows), gy.shape[3] // LINE
     chunk = max(1, _LINES_IN_L1 // lines)
     co_tiles, ci_tiles = tiles_of(co, DOT_HEIGHTS), tile_count(ci, TARGET.dot_columns)
     tiles = (co_tiles[0] + co_tiles[1]) * ci_tiles
@@ -246,9 +248,3 @@ def backward_weight(gy, code, x, gw, sums, bias_sums, rows, taps, ow, stride, pa
                     value = where_equal(found, splat(np.float32(DEAD)), zero, value)
                 total = total + value
         store(address(bias_sums, (o, 0)), total)
-        for part in range(1, parts):
-            sums[0, o] += sums[part, o]
-        for i in range(ci):
-            for ky in range(kh):
-                for kx in range(kw):
-                    gw[o, i, ky, kx] = sums[0, o, i, ky, kx].sum()

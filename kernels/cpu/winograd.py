@@ -62,7 +62,7 @@ def fits(w_shape: tuple, stride: tuple, padding: tuple, pool: tuple, out: tuple)
     return small and 4 % pool[0] == 0 and 4 % pool[1] == 0 and min(co, ci) >= 16 and min(out) >= 4
 
 
-@compiled(f"void({_WEIGHTS}, {_WEIGHTS}, b1)", parallel=True)
+@compiled(f"void({_WEIGHTS}, {_WEIGHTS}, b1)", level=1, parallel=True)
 def transform_weights(w, u, exchanged):
     """u (36, tiles, depth, TARGET.rows) = G w G^T. Rows are output channels, or inputs where `exchanged`."""
     count, depth = (w.shape[1], w.shape[0]) if exchanged else (w.shape[0], w.shape[1])
@@ -304,6 +304,7 @@ def _weights_gradient(gu, o, gw):
 @compiled(
     f"void({_LINES}, {_WEIGHTS}, f4[::1], {_LINES}, {_CODES}, {_LINES}, {_LINES}, "
     "UniTuple(i8, 2), UniTuple(i8, 2), b1)",
+    level=1,
     parallel=True,
 )
 def forward(x, u, b, y, code, v, m, padding, pool, fused):
@@ -326,6 +327,7 @@ def forward(x, u, b, y, code, v, m, padding, pool, fused):
 @compiled(
     f"void({_LINES}, {_CODES}, {_LINES}, {_WEIGHTS}, {_LINES}, {_WEIGHTS}, f4[:,::1], {_LINES}, {_LINES}, {_LINES}, "
     "UniTuple(i8, 2), UniTuple(i8, 2), b1, b1, b1)",
+    level=1,
     parallel=True,
 )
 def backward(gy, code, x, u, gx, gw, bias_sums, v, m, gu, padding, pool, fused, need_x, need_w):
