@@ -12,7 +12,7 @@ import gpucnn_kernels
 
 KERNELS = Path(__file__).parent.parent / "kernels"
 RESULTS = Path(__file__).parent / "results"
-KINDS = ("xp", "numba", "raw")
+KINDS = ("xp", "cpu", "exact", "numba", "raw")
 
 
 def ops() -> str:
