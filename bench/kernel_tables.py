@@ -1,4 +1,4 @@
-"""The tables about kernels: what there is, what it occupies, which mistakes in it are found."""
+"""The tables about kernels: what there is, what it occupies, which mistakes in it are found, how far it rounds."""
 
 import json
 import re
@@ -133,3 +133,27 @@ def gpu_train() -> str:
     machine = record["machine"]
     where = ", ".join(f"{name} {machine[name]}" for name in ("driver", "cupy", "numba-cuda") if name in machine)
     return "\n".join([*rows, "", f"Measured with `make bench-gpu` on {machine.get('gpu', machine['cpu'])}, {where}."])
+
+
+def cpu_errors() -> str:
+    """A row for each result of each convolution: its errors with Winograd, without, and in PyTorch."""
+    record = json.loads((RESULTS / "cpu-errors.json").read_text())
+    names = {"cpu": "`cpu`", "exact": "`exact`", "torch": "PyTorch, NCHW"}
+    kinds = [kind for kind in names if kind in record["rows"][0]["errors"]]
+    rows = [
+        f"| 3x3 convolution | result | {' | '.join(names[kind] for kind in kinds)} |",
+        "|---" * (len(kinds) + 2) + "|",
+    ]
+    for row in record["rows"]:
+        shape = f"{'x'.join(map(str, row['x'][1:]))} to {row['w'][0]}"
+        for result in ("y", "gx", "gw"):
+            cells = [" / ".join(f"{value:.1e}" for value in row["errors"][kind][result]) for kind in kinds]
+            rows.append(f"| {shape if result == 'y' else ''} | {result} | {' | '.join(cells)} |")
+    machine = record["machine"]
+    versions = f"NumPy {machine['numpy']}" + (f", PyTorch {machine['torch']}" if "torch" in machine else "")
+    how = (
+        "Largest error over largest value / length of the error over length of the result, against float64; batch "
+        f"{record['rows'][0]['x'][0]}, normally distributed numbers. Measured with `python bench/cpu_errors.py` on "
+        f"{machine['cpu']}, {versions}."
+    )
+    return "\n".join([*rows, "", how])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cpu_tables import cpu_shapes, cpu_step
-from kernel_tables import gpu_train, mutations, ops, resources
+from kernel_tables import cpu_errors, gpu_train, mutations, ops, resources
 
 ROOT = Path(__file__).parent.parent
 FILES = ("README.md", "docs/decisions.md", "docs/testing-kernels.md", "kernels/README.md")
@@ -58,6 +58,7 @@ BLOCKS = {
     "gpu_train": gpu_train,
     "cpu_step": cpu_step,
     "cpu_shapes": cpu_shapes,
+    "cpu_errors": cpu_errors,
 }
 
 
