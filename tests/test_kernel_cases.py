@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gpucnn_kernels import cases, check
 from gpucnn_kernels.cpu import layout
+from gpucnn_kernels.cpu.memory import POOL
 from gpucnn_kernels.sim import mode
 
 from gpucnn.backend import Device, probe_cuda
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.timeout(3000)  # 200 draws, compilers, and a busy machi
 WRITTEN = [(op, impl) for op in cases.ops() for impl in kernels.implementations(op) if impl in ("numba", "raw")]
 TIERS = [(op, impl, tier) for op, impl in WRITTEN for tier in (("source", "ptx") if impl == "raw" else ("ptx",))]
 each_kernel = pytest.mark.parametrize("op, impl", WRITTEN)
-ON_CPU = [op for op in cases.ops() if "cpu" in kernels.implementations(op)]
+ON_CPU = [(op, impl) for op in cases.ops() for impl in ("cpu", "exact") if impl in kernels.implementations(op)]
 
 
 def faults(verdicts):
@@ -62,11 +63,11 @@ def test_on_a_gpu(op, impl, pytestconfig):
 OF_IMAGES = ["avgpool2d", "cross_entropy", "dropout", "globalavgpool2d", "linear", "maxpool2d", "relu"]
 
 
-@pytest.mark.parametrize("op", ON_CPU)
-def test_on_the_cpu(op, pytestconfig):
-    module = kernels.load(op, "cpu")
+@pytest.mark.parametrize(("op", "impl"), ON_CPU)
+def test_on_the_cpu(op, impl, pytestconfig, monkeypatch):
+    monkeypatch.setattr(POOL, "poison", True)  # what lies between kernels, too
     for wanted in (cases.table(op), cases.draws(op, pytestconfig.getoption("--draws"))):
-        assert faults(check.check(module, wanted)) == []
+        assert faults(check.check(kernels.load(op, impl), wanted)) == []
 
 
 def in_lines(x, n, fill):

@@ -36,7 +36,8 @@ def list_(as_json: bool) -> None:
     for op, impls in ops.items():
         table.add_row(op, *("yes" if kind in impls else "" for kind in kinds))
     Console(stderr=as_json, highlight=False).print(table)
-    output.say("numba and raw run on a GPU, or on the CPU with --device sim; kernels/<op>_<kind>.py is the source")
+    output.say("cpu and exact run on the CPU, numba and raw on a GPU, or anywhere with --device sim")
+    output.say("kernels/<op>_<kind>.py is the source")
     output.result({op: list(impls) for op, impls in ops.items()})
     output.next("kernels", "check", "maxpool2d")
 
@@ -49,8 +50,8 @@ def what_options(command: Any) -> Any:
 
 @kernels.command()
 @what_options
-@click.option("--impl", help="numba, raw or xp.  [default: all that run on the device]")
-@click.option("--device", default="sim", show_default=True, help="sim, cuda, cuda:N, or cpu for xp.")
+@click.option("--impl", help="numba, raw, cpu, exact or xp.  [default: all that run on the device]")
+@click.option("--device", default="sim", show_default=True, help="sim, cuda, cuda:N or cpu.")
 @click.option("--sanitize", is_flag=True, help="First run each case in three schedules, every access checked (sim).")
 @click.option("--ptx", is_flag=True, help="On sim: run the compiled PTX of the CUDA C, not its source.")
 @click.option("--draws", type=click.IntRange(0), default=0, show_default=True, help="Further shapes, drawn at random.")

@@ -31,7 +31,12 @@ class Block(Memory):
 
 
 class Pool:
-    """`take` memory; it comes back by itself. Counts what it had to allocate."""
+    """`take` memory; it comes back by itself. Counts what it had to allocate.
+
+    poison: fill what is taken with 0xFF, NaN as a float32, so that a number which no kernel wrote shows in a test.
+    """
+
+    poison = False
 
     def __init__(self) -> None:
         self._idle: dict[int, list[Memory]] = defaultdict(list)
@@ -53,6 +58,8 @@ class Pool:
             self.allocations += 1
         self.used_bytes += size
         self.most_bytes = max(self.most_bytes, self.used_bytes)
+        if self.poison:
+            memory[...] = 0xFF
         return memory.view(Block)
 
     def give_back(self, block: Block) -> None:
