@@ -93,7 +93,8 @@ def _product_on_threads(c, bias, a, b, packed):
     tiles = tiles_of(rows, HEIGHTS)
     count, blocks = tiles[0] + tiles[1], tile_count(lines, BLOCK)
     groups = max(tile_count(count, GROUP), min(count, tile_count(PARTS, max(blocks, 1))))
-    starts = np.zeros((rows, LINE), np.float32)
+    starts = np.zeros((max(1, bias.size), LINE), np.float32)
+    bias_step = LINE_BYTES if bias.size else 0
     for row in range(bias.size):
         starts[row] = bias[row]
     for index in prange(groups * blocks):
@@ -121,7 +122,7 @@ def _product_on_threads(c, bias, a, b, packed):
                 row, height = tile_range(tile, tiles, HEIGHTS, rows)
                 for line in range(line0, min(line0 + BLOCK, lines), LINES):
                     sums = address(c, (row, line))
-                    start, start_row, start_line = address(starts, (row,)), LINE_BYTES, 0
+                    start, start_row, start_line = address(starts, (0,)) + row * bias_step, bias_step, 0
                     if k > 0:
                         start, start_row, start_line = sums, c.strides[0], c.strides[1]
                     multiply(

@@ -11,6 +11,7 @@ from ..arrays import Pair, out_size
 from ..maxpool2d_xp import DEAD
 from ..shapes import expect
 from . import direct, winograd
+from .filters import transform_weights
 from .layout import LINE, empty, lines, plain
 from .simd import LANES
 from .target import TARGET
@@ -140,7 +141,7 @@ def _points_of_weights(w: np.ndarray, exchanged: bool) -> np.ndarray:
     """Winograd's transformed weights, in tiles."""
     count, depth = (w.shape[1], w.shape[0]) if exchanged else w.shape[:2]
     u = plain((36, sum(_tiles(count)), depth, TARGET.rows))
-    winograd.transform_weights(w, u, exchanged)
+    transform_weights(w, u, exchanged)
     return u
 
 

@@ -25,6 +25,7 @@ from .tiles import DOT_HEIGHTS, HEIGHTS, correlate, multiply, tile_count, tile_r
 
 _WIDTH = TARGET.lines * LINE  # images of a tile
 _L2 = 1 << 18  # bytes of it for the inputs of a row
+_TERMS = 256  # of a sum that is added up at a time: its rounding errors grow with that number
 _TASKS = 16  # in the gradient of w, at least
 _LINES_IN_L1 = 64  # of each of the dot_rows + dot_columns operands in the gradient of w
 
@@ -121,7 +122,8 @@ def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
     (depth, kh, kw), count, (qh, qw) = a.shape[1:4], y.shape[0], pool
     lanes, pooled_rows, pooled_columns = y.shape[3], y.shape[1], y.shape[2]
     tiles = tiles_of(count, HEIGHTS)
-    starts = np.zeros((count, LINE), np.float32)
+    starts = np.zeros((max(1, b.size), LINE), np.float32)
+    start_step = LINE_BYTES if b.size else 0
     for channel in range(b.size):
         starts[channel] = b[channel]
     steps = (x.strides[0], direction * x.strides[1], direction * x.strides[2])
@@ -150,11 +152,16 @@ def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
                         sums, step = address(y, (first, oy, ox, first_lane)), y.strides[0]
                     images = address(x, (0, rows[oy, 2], columns[ox, 2], 0))
                     for lane in range(first_lane, end, _WIDTH):
-                        multiply(
-                            sums + 4 * (lane - first_lane), step, LINE_BYTES, address(starts, (first,)), LINE_BYTES, 0,
-                            address(a, (tile,)), 4, TARGET.rows, images + 4 * lane, LINE_BYTES,
-                            address(walk, (0,)), length, channels, min(TARGET.lines, (end - lane) // LINE),
-                        )  # fmt: skip
+                        to = sums + 4 * (lane - first_lane)
+                        start, start_row, start_line = address(starts, (0,)) + first * start_step, start_step, 0
+                        for part in range(0, max(length, 1), _TERMS):
+                            multiply(
+                                to, step, LINE_BYTES, start, start_row, start_line,
+                                address(a, (tile,)), 4, TARGET.rows, images + 4 * lane, LINE_BYTES,
+                                address(walk, (part,)), min(_TERMS, length - part), channels,
+                                min(TARGET.lines, (end - lane) // LINE),
+                            )  # fmt: skip
+                            start, start_row, start_line = to, step, LINE_BYTES
                 if fused:
                     for channel in range(channels):
                         for lane in range(first_lane, end, LINE):

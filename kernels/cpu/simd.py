@@ -162,7 +162,10 @@ where_not_less_or_equal = _select("where_not_less_or_equal", False, ">", "x wher
 
 @intrinsic
 def address(typing, array, indices):
-    """The address of array[indices]; missing indices are 0, and what lies outside has an address, too."""
+    """The address of array[indices]; missing indices are 0, and what lies outside has an address, too.
+
+    It does not keep the array alive: Numba frees an array behind its last use. Take it where it is used.
+    """
     if not isinstance(indices, types.BaseTuple):
         return None
 

@@ -26,7 +26,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiled import inlined
-from .simd import BYTES, FLOAT, PARTS, VECTOR, constant, fma, pointer, splat_value
+from .simd import BYTES, FLOAT, PARTS, constant, fma, pointer, splat_value
 from .target import TARGET
 
 _INT, _INT32 = ir.IntType(64), ir.IntType(32)
@@ -75,10 +75,7 @@ def _multiply(
         for height, width in _tile_sizes(builder, rows, HEIGHTS, lines, TARGET.lines):
             row_steps = _steps(builder, a_row, a_rows, height)
             tile = list(product(range(height), range(width), range(PARTS)))
-            sums = {place: cgutils.alloca_once(builder, VECTOR) for place in tile}
-            for row, line, part in tile:
-                at = _place(builder, start, part * BYTES, (start_row, row), (start_line, line))
-                builder.store(builder.load(pointer(builder, at), align=4), sums[row, line, part])
+            sums = {place: cgutils.alloca_once_value(builder, constant(0.0)) for place in tile}
             with _walking(builder, walk, count, a, b) as (weights, images):
                 right = {}
                 for line, part in product(range(width), range(PARTS)):
@@ -93,8 +90,12 @@ def _multiply(
             for row in range(height):
                 with builder.if_then(builder.icmp_signed(">", rows, ir.Constant(_INT, row)), likely=True):
                     for line, part in product(range(width), range(PARTS)):
+                        before = _place(builder, start, part * BYTES, (start_row, row), (start_line, line))
+                        total = builder.fadd(
+                            builder.load(pointer(builder, before), align=4), builder.load(sums[row, line, part])
+                        )
                         at = _place(builder, c, part * BYTES, (c_row, row), (c_line, line))
-                        builder.store(builder.load(sums[row, line, part]), pointer(builder, at), align=4)
+                        builder.store(total, pointer(builder, at), align=4)
         return context.get_dummy_value()
 
     return types.void(*[i8] * 15), lower
@@ -104,8 +105,9 @@ def _multiply(
 def multiply(c, c_row, c_line, start, start_row, start_line, a, a_row, a_rows, b, b_line, walk, count, rows, lines):
     """c[row, line] = start[row, line] + sum over walk[count] of a[row] * b[line].
 
-    rows: at most TARGET.rows; lines: at most TARGET.lines. a_rows: how many rows of a may be read, at least `rows`;
-    where that is TARGET.rows, known when compiled, no register is spent on the places of rows.
+    start may be c: a long sum in parts, each added up apart, has smaller rounding errors. rows: at most TARGET.rows;
+    lines: at most TARGET.lines. a_rows: how many rows of a may be read, at least `rows`; where that is TARGET.rows,
+    known when compiled, no register is spent on the places of rows.
     """
     _multiply(c, c_row, c_line, start, start_row, start_line, a, a_row, a_rows, b, b_line, walk, count, rows, lines)
 

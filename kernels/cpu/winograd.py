@@ -12,7 +12,7 @@ and the gradients are the transposed maps, in the order of the chain rule (not o
     dm = A gy A^T        gx += B (u^T dm) B^T, overlapping        gw = G^T (dm v^T) G
 
 The points are 0, 1/sqrt 2, -1/sqrt 2, sqrt 2, -sqrt 2 and infinity. They decide the rounding errors: those of the
-usual 0, 1, -1, 2, -2 are about five times as large (docs/decisions.md). points.py has the matrices.
+usual 0, 1, -1, 2, -2 are several times as large (docs/decisions.md). points.py has the matrices.
 
 The tiles of 4x4 outputs are taken in chunks of all images, so that v and m of a chunk stay in the cache.
 """
@@ -22,6 +22,7 @@ from numba import prange
 
 from .bits import transpose
 from .compiled import compiled, inlined
+from .filters import weights_gradient
 from .layout import LINE, LINE_BYTES
 from .points import (
     inputs_to_points,
@@ -30,29 +31,16 @@ from .points import (
     outputs_to_points,
     points_to_inputs,
     points_to_outputs,
-    points_to_weights,
     store4,
     store6,
-    weights_to_points,
 )
-from .simd import (
-    BYTES,
-    LANES,
-    PARTS,
-    address,
-    load,
-    load_codes,
-    relu_maxpool,
-    splat,
-    store,
-    where_equal,
-)
+from .simd import BYTES, LANES, PARTS, address, load, load_codes, relu_maxpool, splat, store, where_equal
 from .target import TARGET
 from .tiles import HEIGHTS, multiply, tile_count, tile_range, tiles_of
 
 _POINTS = 36
 
-_LINES, _WEIGHTS, _CODES, _CHUNKS = "f4[:,:,:,:]", "f4[:,:,:,::1]", "u1[:,:,:,:]", "f4[:,:,:,::1]"
+_LINES, _WEIGHTS, _CODES = "f4[:,:,:,:]", "f4[:,:,:,::1]", "u1[:,:,:,:]"
 
 
 def fits(w_shape: tuple, stride: tuple, padding: tuple, pool: tuple, out: tuple) -> bool:
@@ -60,38 +48,6 @@ def fits(w_shape: tuple, stride: tuple, padding: tuple, pool: tuple, out: tuple)
     co, ci, *kernel = w_shape
     small = tuple(kernel) == (3, 3) and tuple(stride) == (1, 1) and max(padding) <= 2
     return small and 4 % pool[0] == 0 and 4 % pool[1] == 0 and min(co, ci) >= 16 and min(out) >= 4
-
-
-@compiled(f"void({_WEIGHTS}, {_WEIGHTS}, b1)", level=1, parallel=True)
-def transform_weights(w, u, exchanged):
-    """u (36, tiles, depth, TARGET.rows) = G w G^T. Rows are output channels, or inputs where `exchanged`."""
-    count, depth = (w.shape[1], w.shape[0]) if exchanged else (w.shape[0], w.shape[1])
-    tiles = tiles_of(count, HEIGHTS)
-    for index in prange(u.shape[1]):
-        tile = np.int64(index)
-        first, rows = tile_range(tile, tiles, HEIGHTS, count)
-        weights = np.zeros((3, 3, LANES), np.float32)
-        half = np.empty((6, 3, LANES), np.float32)
-        points = np.zeros((6, 6, TARGET.rows, LANES), np.float32)
-        for start in range(0, depth, LANES):
-            length = min(LANES, depth - start)
-            for row in range(rows):
-                for k in range(length):
-                    o, i = (start + k, first + row) if exchanged else (first + row, start + k)
-                    for tap in range(9):
-                        weights[tap // 3, tap % 3, k] = w[o, i, tap // 3, tap % 3]
-                for kx in range(3):
-                    at = address(weights, (0,)) + kx * BYTES
-                    d = weights_to_points(load(at), load(at + 3 * BYTES), load(at + 6 * BYTES))
-                    store6(address(half, (0,)) + kx * BYTES, 3 * BYTES, d)
-                for y in range(6):
-                    at = address(half, (y,))
-                    d = weights_to_points(load(at), load(at + BYTES), load(at + 2 * BYTES))
-                    store6(address(points, (y, 0, row, 0)), points.strides[1], d)
-            for point in range(_POINTS):
-                for k in range(length):
-                    for row in range(TARGET.rows):
-                        u[point, tile, start + k, row] = points[point // 6, point % 6, row, k]
 
 
 @inlined
@@ -278,29 +234,6 @@ def _multiply_weights(m, v, gu, point, lines, begin):
             )  # fmt: skip
 
 
-@inlined
-def _weights_gradient(gu, o, gw):
-    """gw[o] = G^T gu G"""
-    ci = gw.shape[1]
-    half = np.empty((3, 6, LANES), np.float32)
-    weights = np.empty((3, 3, LANES), np.float32)
-    for start in range(0, ci, LANES):
-        at = address(gu, (0, o, start, 0))
-        for i in range(6):
-            d = load6(at + i * gu.strides[0], 6 * gu.strides[0])
-            g = points_to_weights(d[0], d[1], d[2], d[3], d[4], d[5])
-            for k in range(3):
-                store(address(half, (k, i)), g[k])
-        for i in range(3):
-            d = load6(address(half, (i,)), BYTES)
-            g = points_to_weights(d[0], d[1], d[2], d[3], d[4], d[5])
-            for k in range(3):
-                store(address(weights, (i, k)), g[k])
-        for i in range(min(LANES, ci - start)):
-            for k in range(9):
-                gw[o, start + i, k // 3, k % 3] = weights[k // 3, k % 3, i]
-
-
 @compiled(
     f"void({_LINES}, {_WEIGHTS}, f4[::1], {_LINES}, {_CODES}, {_LINES}, {_LINES}, "
     "UniTuple(i8, 2), UniTuple(i8, 2), b1)",
@@ -355,4 +288,4 @@ def backward(gy, code, x, u, gx, gw, bias_sums, v, m, gu, padding, pool, fused, 
                 _add_inputs(v, np.int64(c), gx, first, count, columns, padding)
     if need_w:
         for k in prange(co):
-            _weights_gradient(gu, np.int64(k), gw)
+            weights_gradient(gu, np.int64(k), gw)
