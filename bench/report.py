@@ -23,7 +23,7 @@ def load(name: str) -> Any:
 
 def accuracy() -> str:
     """Model and data set, epochs, test accuracy, seeds: one row a file accuracy-*.json."""
-    rows = ["| model | data set | epochs | test accuracy | seeds |", "|---|---|---|---|---|"]
+    rows = ["| model | data set | epochs | test accuracy | seeds | kernels |", "|---|---|---|---|---|---|"]
     machines = set()
     for file in sorted((ROOT / "bench" / "results").glob("accuracy-*.json"), key=lambda f: f.name):
         record = json.loads(file.read_text())
@@ -32,11 +32,10 @@ def accuracy() -> str:
         spread = f" ({every[0]:.1%} to {every[-1]:.1%})" if len(every) > 1 else ""
         rows.append(
             f"| {runs[0]['model']} | {runs[0]['dataset']} | {runs[0]['epochs']} | {record['mean']:.1%}{spread} "
-            f"| {len(runs)} |"
+            f"| {len(runs)} | {runs[0]['kernels']['conv2d']} |"
         )
         machines.add(f"{machine['cpu']}, NumPy {machine['numpy']}, {machine['blas']}")
-    kernels = "; the readable reference kernels (`xp`) on the CPU"
-    return "\n".join([*rows, "", f"Measured with `make bench` on {' and '.join(sorted(machines))}{kernels}."])
+    return "\n".join([*rows, "", f"Measured with `make bench` on {' and '.join(sorted(machines))}."])
 
 
 def tape() -> str:

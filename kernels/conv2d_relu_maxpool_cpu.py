@@ -5,7 +5,6 @@ What lies between is never written: sums go from registers through a ReLU and a 
 
 from .arrays import Array, Pair
 from .cpu import convolution
-from .cpu.convolution import Convolution
 from .cpu.layout import to_out
 
 EXACT = False
@@ -22,7 +21,7 @@ def forward(
     workspace=None,
 ) -> tuple[Array, Array]:
     """y and code; NotImplementedError for windows of more than 255 places."""
-    y, code = convolution.forward(Convolution(x.shape, w.shape, stride, padding, pool, EXACT), x, w, b)
+    y, code = convolution.forward(convolution.plan(x.shape, w.shape, stride, padding, pool, EXACT), x, w, b)
     return (y, code) if out is None else (to_out(y, out[0]), to_out(code, out[1]))
 
 
@@ -39,7 +38,7 @@ def backward(
     workspace=None,
 ) -> tuple[Array | None, Array | None, Array | None]:
     """gx, gw and gb; gx is None without needs[0], gw and gb without needs[1]."""
-    call = Convolution(x.shape, w.shape, stride, padding, pool, EXACT)
+    call = convolution.plan(x.shape, w.shape, stride, padding, pool, EXACT)
     gradients = convolution.backward(call, gy, code, x, w, *needs)
     if out is None:
         return gradients

@@ -2,7 +2,6 @@
 
 from .arrays import Array, Pair
 from .cpu import convolution
-from .cpu.convolution import Convolution
 from .cpu.layout import to_out
 
 EXACT = True
@@ -19,7 +18,7 @@ def forward(
     workspace=None,
 ) -> tuple[Array, Array]:
     """y and code; NotImplementedError for windows of more than 255 places."""
-    y, code = convolution.forward(Convolution(x.shape, w.shape, stride, padding, pool, EXACT), x, w, b)
+    y, code = convolution.forward(convolution.plan(x.shape, w.shape, stride, padding, pool, EXACT), x, w, b)
     return (y, code) if out is None else (to_out(y, out[0]), to_out(code, out[1]))
 
 
@@ -36,7 +35,7 @@ def backward(
     workspace=None,
 ) -> tuple[Array | None, Array | None, Array | None]:
     """gx, gw and gb; gx is None without needs[0], gw and gb without needs[1]."""
-    call = Convolution(x.shape, w.shape, stride, padding, pool, EXACT)
+    call = convolution.plan(x.shape, w.shape, stride, padding, pool, EXACT)
     gradients = convolution.backward(call, gy, code, x, w, *needs)
     if out is None:
         return gradients

@@ -1,8 +1,9 @@
 """Which way a convolution takes on the CPU, and the memory it needs there: what conv2d_cpu.py and its kin call."""
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,12 @@ _NO_GRADIENT = np.zeros((1, 1, 1, 1), np.float32)
 _MOST = 1 << 31  # bytes of an array that the walks of direct.py can name
 
 
-class Convolution(NamedTuple):
-    """A checked call. `exact` keeps it from Winograd's way; pool is None where nothing is fused."""
+@dataclass(frozen=True)
+class Plan:
+    """The shapes of a call and what follows from them. `exact` keeps it from Winograd's way; no pool: nothing is fused.
+
+    ValueError where shapes do not go together, NotImplementedError beyond the reach of a code or a walk.
+    """
 
     x: tuple
     w: tuple
@@ -34,39 +39,44 @@ class Convolution(NamedTuple):
     pool: Pair | None
     exact: bool
 
-    @property
-    def sizes(self) -> Pair:
-        """(oh, ow) of the convolution itself."""
-        return out_size(self.x[2:], self.w[2:], self.stride, self.padding)
-
-    @property
-    def out(self) -> tuple:
-        """The shape of the result."""
-        (oh, ow), (qh, qw) = self.sizes, self.pool or (1, 1)
-        return self.x[0], self.w[0], oh // qh, ow // qw
-
-    @property
-    def by_winograd(self) -> bool:
-        return not self.exact and winograd.fits(self.w, self.stride, self.padding, self.pool or (1, 1), self.sizes)
-
-    def check(self, gy: np.ndarray | None = None, b: np.ndarray | None = None) -> None:
-        """ValueError where shapes do not go together, NotImplementedError beyond the reach of a code or a walk."""
+    def __post_init__(self) -> None:
         (n, ci, h, w_), (co, w_ci), (oh, ow) = self.x, self.w[:2], self.sizes
         if ci != w_ci:
             raise ValueError(f"x has {ci} channels (shape {self.x}), w is for {w_ci} (shape {self.w})")
-        if gy is not None:
-            expect("gy", gy, self.out)
-        if b is not None:
-            expect("b", b, (co,))
         if self.pool and self.pool[0] * self.pool[1] > DEAD:
             raise NotImplementedError(f"max pooling over {self.pool} places: a window has at most {DEAD}")
         if 4 * (n + 2 * LINE) * max(ci * h * w_, co * oh * ow) >= _MOST:
             raise NotImplementedError(f"a convolution of {self.x} by {self.w} on the CPU: an array has at most 2 GB")
 
+    @cached_property
+    def sizes(self) -> Pair:
+        """(oh, ow) of the convolution itself."""
+        return out_size(self.x[2:], self.w[2:], self.stride, self.padding)
 
-def forward(call: Convolution, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> tuple:
+    @cached_property
+    def out(self) -> tuple:
+        """The shape of the result."""
+        (oh, ow), (qh, qw) = self.sizes, self.pool or (1, 1)
+        return self.x[0], self.w[0], oh // qh, ow // qw
+
+    @cached_property
+    def by_winograd(self) -> bool:
+        return not self.exact and winograd.fits(self.w, self.stride, self.padding, self.pool or (1, 1), self.sizes)
+
+    def along(self, table: Callable) -> tuple[np.ndarray, np.ndarray]:
+        """A table of direct.py for the rows and for the columns."""
+        each = zip(self.x[2:], self.sizes, self.w[2:], self.stride, self.padding, strict=True)
+        rows, columns = (table(*one) for one in each)
+        return rows, columns
+
+
+plan = lru_cache(maxsize=256)(Plan)  # a step makes the same calls again and again
+
+
+def forward(call: Plan, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> tuple:
     """(y, code); code is None where nothing is fused."""
-    call.check(b=b)
+    if b is not None:
+        expect("b", b, call.w[:1])
     y = empty(call.out)
     code = empty(call.out, np.uint8) if call.pool else None
     codes, pool = _UNFUSED if code is None else lines(code), call.pool or (1, 1)
@@ -77,15 +87,15 @@ def forward(call: Convolution, x: np.ndarray, w: np.ndarray, b: np.ndarray | Non
         v, m = _chunks(call)
         winograd.forward(x, u, bias, lines(y), codes, v, m, call.padding, pool, code is not None)
     else:
-        rows, columns = _along(call, direct.windows)
+        rows, columns = call.along(direct.windows)
         a = _packed(w, False)
         direct.convolve(x, a, bias, lines(y), codes, rows, columns, (1, 1), 1, pool, code is not None)
     return y, code
 
 
-def backward(call: Convolution, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool, need_w: bool) -> tuple:
+def backward(call: Plan, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool, need_w: bool) -> tuple:
     """(gx, gw, gb), None where they are not needed; x may be None where gw is not, and w where gx is not."""
-    call.check(gy)
+    expect("gy", gy, call.out)
     codes, pool = _UNFUSED if code is None else lines(code), call.pool or (1, 1)
     gx: Any = empty(call.x) if need_x else None
     gw, sums = (plain(call.w), np.zeros((call.w[0], LANES), np.float32)) if need_w else (None, None)
@@ -105,8 +115,8 @@ def backward(call: Convolution, gy: np.ndarray, code: Any, x: Any, w: Any, need_
         if need_w:
             vectors = plain((direct.parts_of(call.w, call.sizes), *call.w, LANES))
             vectors[...] = 0
-            rows, _ = _along(call, direct.windows)
-            _, taps = _along(call, direct.pixels)
+            rows, _ = call.along(direct.windows)
+            _, taps = call.along(direct.pixels)
             column = call.sizes[1], call.stride[1], call.padding[1]
             direct.backward_weight(
                 gy_lines, codes, lines(x), vectors, sums, rows, taps, *column, pool, code is not None
@@ -116,17 +126,10 @@ def backward(call: Convolution, gy: np.ndarray, code: Any, x: Any, w: Any, need_
             if code is not None:  # where the gradient came from before pool and ReLU
                 shape = call.x[0], call.w[0], *call.sizes
                 gy_lines = lines(maxpool2d_cpu.backward(gy, code, shape, pool, pool, (0, 0)))
-            rows, columns = _along(call, direct.readers)
+            rows, columns = call.along(direct.readers)
             a = _packed(np.ascontiguousarray(w), True)
             direct.convolve(gy_lines, a, _NO_BIAS, gx_lines, _UNFUSED, rows, columns, call.stride, -1, (1, 1), False)
     return gx, gw, (None if sums is None else sums.sum(1))
-
-
-def _along(call: Convolution, table: Callable) -> tuple[np.ndarray, np.ndarray]:
-    """A table of direct.py for the rows and for the columns."""
-    along = zip(call.x[2:], call.sizes, call.w[2:], call.stride, call.padding, strict=True)
-    rows, columns = (table(*each) for each in along)
-    return rows, columns
 
 
 def _packed(w: np.ndarray, exchanged: bool) -> np.ndarray:
@@ -151,7 +154,7 @@ def _points_of_gradient(shape: tuple) -> np.ndarray:
     return plain((36, co, ci, 1))
 
 
-def _chunks(call: Convolution) -> tuple[np.ndarray, np.ndarray]:
+def _chunks(call: Plan) -> tuple[np.ndarray, np.ndarray]:
     """Room for the transformed inputs and outputs of a chunk of tiles, (36, lines, channels, LINE) each.
 
     Odd distances, in lines, between lines and between points spread them over all sets of the caches; a tile of rows
