@@ -10,11 +10,11 @@ from gpucnn_kernels.cpu import target
 target.TARGET = target.TARGETS[int(sys.argv[1])]  # before anything that is made for it is imported
 
 from gpucnn_kernels import cases, check, load  # noqa: E402
-from gpucnn_kernels.cpu import tiles, winograd  # noqa: E402
+from gpucnn_kernels.cpu import simd, winograd  # noqa: E402
 
 
 def main() -> None:
-    assert target.TARGET.lanes == tiles.VECTOR.count
+    assert target.TARGET.lanes == simd.VECTOR.count
     count = 0
     for text in sys.argv[2:]:
         name, _, function = text.partition(".")
