@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from closeness import assert_close
 from gpucnn_kernels.cpu import target
-from gpucnn_kernels.cpu.convolution import Convolution
+from gpucnn_kernels.cpu.convolution import Plan
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS.parent / "bench"))
@@ -72,8 +72,8 @@ def fused(impl, x, w, b, stride, padding, pool):
 
 def test_shapes_go_the_way_that_is_meant():
     for ways, shapes in ((True, WINOGRAD), (False, DIRECT)):
-        assert all(Convolution(*shape, False).by_winograd == ways for shape in shapes)
-        assert not any(Convolution(*shape, True).by_winograd for shape in shapes)
+        assert all(Plan(*shape, False).by_winograd == ways for shape in shapes)
+        assert not any(Plan(*shape, True).by_winograd for shape in shapes)
 
 
 @each_shape
