@@ -11,7 +11,6 @@ from ..backend import parse_device, prepare, set_threads, unfavourable
 from ..data import Batches, load
 from ..errors import DivergedError
 from ..models import model_class
-from ..summary import summarize
 from ..training import Epoch, fit, rehearse
 from .config import read_config
 from .curves import draw_curves
@@ -89,7 +88,7 @@ class Run:
             flags["augment"] = ",".join(self.data.augment) or "none"
         self.model = make_model(self.data.image_shape, len(self.data.classes))
         self.model.initialize(flags["seed"]).to(self.device)
-        self.parameters = sum(row.parameters for row in summarize(self.model, self.data.image_shape))
+        self.parameters = sum(parameter.data.size for parameter in self.model.parameters())
         images: dict[str, Any] = {"device": self.device, "mean": self.data.mean, "std": self.data.std}
         drop_last = len(self.data.train_x) >= flags["batch_size"]
         self.train_batches = Batches(
