@@ -30,7 +30,7 @@ def step(
     keep, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     rate, scale = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
     factors = beta1, 1 - beta1, beta2, 1 - beta2, keep, decay, rate, scale, eps
-    (_on_threads if p.size > LONG else _alone)(p, g, m, v, factors)
+    _step(p, g, m, v, factors)
     return p, m, v
 
 
@@ -44,13 +44,11 @@ def _part(p, g, m, v, factors):
         p[i] = keep * p[i] - rate * m[i] / (np.sqrt(v[i]) * scale + eps)
 
 
-@compiled("void(f4[::1], f4[::1], f4[::1], f4[::1], UniTuple(f4, 9))")
-def _alone(p, g, m, v, factors):
-    _part(p, g, m, v, factors)
-
-
 @compiled("void(f4[::1], f4[::1], f4[::1], f4[::1], UniTuple(f4, 9))", parallel=True)
-def _on_threads(p, g, m, v, factors):
-    for block in prange(-(-p.size // BLOCK)):
-        part = slice(block * BLOCK, (block + 1) * BLOCK)
-        _part(p[part], g[part], m[part], v[part], factors)
+def _step(p, g, m, v, factors):
+    if p.size <= LONG:
+        _part(p, g, m, v, factors)
+    else:
+        for block in prange(-(-p.size // BLOCK)):
+            part = slice(block * BLOCK, (block + 1) * BLOCK)
+            _part(p[part], g[part], m[part], v[part], factors)

@@ -8,9 +8,9 @@ from numba import prange
 
 from .arrays import Array, Pair, out_size
 from .cpu import layout
-from .cpu.compiled import compiled, inlined
-from .cpu.simd import LANES, load, splat, store
-from .maxpool2d_cpu import FEW, at, windows_over
+from .cpu.compiled import FEW, compiled, inlined
+from .cpu.simd import LANES, address, load, splat, store
+from .cpu.windows import along, readers
 from .shapes import expect
 
 
@@ -27,7 +27,8 @@ def backward(
     """gx (n, c, h, w)"""
     expect("gy", gy, (*x_shape[:2], *out_size(x_shape[2:], size, stride, padding)))
     gx = layout.empty(x_shape)
-    _backward(layout.lines(gy), layout.lines(gx), *size, *stride, *padding)
+    rows, columns = along(readers, x_shape[2:], gy.shape[2:], size, stride, padding)
+    _backward(layout.lines(gy), layout.lines(gx), rows, columns, 1 / (size[0] * size[1]))
     return layout.to_out(gx, out)
 
 
@@ -39,7 +40,7 @@ def _forward(x, y, kh, kw, sh, sw, ph, pw):
             _forward_row(x, y, row, kh, kw, sh, sw, ph, pw)
     else:
         for row in prange(rows):
-            _forward_row(x, y, row, kh, kw, sh, sw, ph, pw)
+            _forward_row(x, y, np.int64(row), kh, kw, sh, sw, ph, pw)
 
 
 @inlined
@@ -53,33 +54,32 @@ def _forward_row(x, y, row, kh, kw, sh, sw, ph, pw):
             total = splat(np.float32(0))
             for iy in range(max(0, top), min(top + kh, x.shape[1])):
                 for ix in range(max(0, left), min(left + kw, x.shape[2])):
-                    total = total + load(at(x, c, iy, ix, lane))
-            store(at(y, c, oy, ox, lane), total * share)
+                    total = total + load(address(x, (c, iy, ix, lane)))
+            store(address(y, (c, oy, ox, lane)), total * share)
 
 
-@compiled("void(f4[:,:,:,:], f4[:,:,:,:], i8, i8, i8, i8, i8, i8)", parallel=True)
-def _backward(gy, gx, kh, kw, sh, sw, ph, pw):
-    rows = gx.shape[0] * gx.shape[1]
+@compiled("void(f4[:,:,:,:], f4[:,:,:,:], i8[:,::1], i8[:,::1], f4)", parallel=True)
+def _backward(gy, gx, rows, columns, share):
+    count = gx.shape[0] * gx.shape[1]
     if gx.size < FEW:
-        for row in range(rows):
-            _backward_row(gy, gx, row, kh, kw, sh, sw, ph, pw)
+        for row in range(count):
+            _backward_row(gy, gx, row, rows, columns, share)
     else:
-        for row in prange(rows):
-            _backward_row(gy, gx, row, kh, kw, sh, sw, ph, pw)
+        for row in prange(count):
+            _backward_row(gy, gx, np.int64(row), rows, columns, share)
 
 
 @inlined
-def _backward_row(gy, gx, row, kh, kw, sh, sw, ph, pw):
-    """One row of inputs, each from all windows over it."""
+def _backward_row(gy, gx, row, rows, columns, share):
+    """One row of inputs, each from all windows over it: rows, columns of `readers`."""
     c, iy = row // gx.shape[1], row % gx.shape[1]
-    share = splat(np.float32(1 / (kh * kw)))
-    _, oy, tall = windows_over(iy + ph, kh, sh, gy.shape[1])
+    tall, oy = rows[iy, 1], rows[iy, 2]
     for ix in range(gx.shape[2]):
-        _, ox, wide = windows_over(ix + pw, kw, sw, gy.shape[2])
+        wide, ox = columns[ix, 1], columns[ix, 2]
         for lane in range(0, gx.shape[3], LANES):
             total = splat(np.float32(0))
             for up in range(tall):
-                last = at(gy, c, oy - up, ox, lane)
+                last = address(gy, (c, oy - up, ox, lane))
                 for back in range(wide):
-                    total = total + load(last - back * gy.strides[2]) * share
-            store(at(gx, c, iy, ix, lane), total)
+                    total = total + load(last - back * gy.strides[2]) * splat(share)
+            store(address(gx, (c, iy, ix, lane)), total)

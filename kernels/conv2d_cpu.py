@@ -15,8 +15,8 @@ def forward(
     x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, out: Array | None = None, workspace=None
 ) -> Array:
     """y (n, co, oh, ow); ValueError where the window does not fit."""
-    y, _ = convolution.forward(convolution.plan(x.shape, w.shape, stride, padding, None, EXACT), x, w, b)
-    return to_out(y, out)
+    call = convolution.plan(x.shape, w.shape, stride, padding, None, EXACT)
+    return to_out(convolution.forward(call, x, w, b)[0], out)
 
 
 def backward_input(
@@ -24,8 +24,7 @@ def backward_input(
 ) -> Array:
     """gx (n, ci, h, w)"""
     call = convolution.plan(tuple(x_shape), w.shape, stride, padding, None, EXACT)
-    gx, _, _ = convolution.backward(call, gy, None, None, w, True, False)
-    return to_out(gx, out)
+    return to_out(convolution.backward(call, gy, None, None, w, True, False)[0], out)
 
 
 def backward_weight(
@@ -33,5 +32,4 @@ def backward_weight(
 ) -> tuple[Array, Array]:
     """gw (co, ci, kh, kw) and gb (co,)"""
     call = convolution.plan(x.shape, tuple(w_shape), stride, padding, None, EXACT)
-    _, gw, gb = convolution.backward(call, gy, None, x, None, False, True)
-    return (gw, gb) if out is None else (to_out(gw, out[0]), to_out(gb, out[1]))
+    return to_out(convolution.backward(call, gy, None, x, None, False, True)[1:], out)

@@ -21,8 +21,8 @@ def forward(
     workspace=None,
 ) -> tuple[Array, Array]:
     """y and code; NotImplementedError for windows of more than 255 places."""
-    y, code = convolution.forward(convolution.plan(x.shape, w.shape, stride, padding, pool, EXACT), x, w, b)
-    return (y, code) if out is None else (to_out(y, out[0]), to_out(code, out[1]))
+    call = convolution.plan(x.shape, w.shape, stride, padding, pool, EXACT)
+    return to_out(convolution.forward(call, x, w, b), out)
 
 
 def backward(
@@ -39,8 +39,4 @@ def backward(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """gx, gw and gb; gx is None without needs[0], gw and gb without needs[1]."""
     call = convolution.plan(x.shape, w.shape, stride, padding, pool, EXACT)
-    gradients = convolution.backward(call, gy, code, x, w, *needs)
-    if out is None:
-        return gradients
-    gx, gw, gb = (None if each is None else to_out(each, to) for each, to in zip(gradients, out, strict=True))
-    return gx, gw, gb
+    return to_out(convolution.backward(call, gy, code, x, w, *needs), out)

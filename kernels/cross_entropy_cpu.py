@@ -23,9 +23,7 @@ def forward(
     log_p = layout.empty(logits.shape)
     target = target.astype(np.int32)
     loss = np.asarray(_forward(layout.lines(logits), target, label_smoothing, layout.lines(log_p)), np.float32)
-    if out is None:
-        return loss, log_p
-    return layout.to_out(loss, out[0]), layout.to_out(log_p, out[1])
+    return layout.to_out((loss, log_p), out)
 
 
 def backward(

@@ -20,7 +20,7 @@ from .cpu.compiled import compiled
 from .cpu.layout import LINE, LINE_BYTES
 from .cpu.simd import LANES, address, load, splat, store
 from .cpu.target import TARGET
-from .cpu.tiles import HEIGHTS, multiply, tile_count, tile_range, tiles_of
+from .cpu.tiles import HEIGHTS, lines_of_bias, multiply, tile_count, tile_range, tiles_of
 from .shapes import expect
 
 ROWS, LINES = TARGET.rows, TARGET.lines
@@ -64,10 +64,7 @@ def backward_weight(gy: Array, x: Array, out: tuple | None = None, workspace=Non
     _product(_in_lines(whole), _NO_BIAS, gy, panels.transpose(1, 0, 2))
     if whole is not gw:
         gw[...] = whole[:, :ci]
-    if out is None:
-        return gw, gb
-    out[0][...], out[1][...] = gw, gb
-    return out
+    return layout.to_out((gw, gb), out)
 
 
 def _in_lines(x: np.ndarray) -> np.ndarray:
@@ -93,10 +90,7 @@ def _product_on_threads(c, bias, a, b, packed):
     tiles = tiles_of(rows, HEIGHTS)
     count, blocks = tiles[0] + tiles[1], tile_count(lines, BLOCK)
     groups = max(tile_count(count, GROUP), min(count, tile_count(PARTS, max(blocks, 1))))
-    starts = np.zeros((max(1, bias.size), LINE), np.float32)
-    bias_step = LINE_BYTES if bias.size else 0
-    for row in range(bias.size):
-        starts[row] = bias[row]
+    starts, bias_step = lines_of_bias(bias), LINE_BYTES if bias.size else 0
     for index in prange(groups * blocks):
         i = np.int64(index)
         group, line0 = i % groups, i // groups * BLOCK

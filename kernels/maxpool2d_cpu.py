@@ -10,12 +10,11 @@ from numba import prange
 
 from .arrays import Array, Pair, out_size
 from .cpu import layout
-from .cpu.compiled import compiled, inlined
-from .cpu.simd import LANES, load, load_codes, splat, store, store_codes, where_equal, where_larger
+from .cpu.compiled import FEW, compiled, inlined
+from .cpu.simd import LANES, address, load, load_codes, splat, store, store_codes, where_equal, where_larger
+from .cpu.windows import along, readers
 from .maxpool2d_xp import DEAD
 from .shapes import expect
-
-FEW = 1 << 14  # elements, which take less time than threads take to start
 
 
 def forward(
@@ -46,7 +45,8 @@ def backward(
     expect("code", code, gy.shape)
     expect("gy", gy, (*x_shape[:2], *out_size(x_shape[2:], size, stride, padding)))
     gx = layout.empty(x_shape)
-    _backward(layout.lines(gy), layout.lines(code), layout.lines(gx), *size, *stride, *padding)
+    rows, columns = along(readers, x_shape[2:], gy.shape[2:], size, stride, padding)
+    _backward(layout.lines(gy), layout.lines(code), layout.lines(gx), rows, columns, size[1], stride)
     return layout.to_out(gx, out)
 
 
@@ -58,7 +58,7 @@ def _forward(x, y, code, kh, kw, sh, sw, ph, pw):
             _forward_row(x, y, code, row, kh, kw, sh, sw, ph, pw)
     else:
         for row in prange(rows):
-            _forward_row(x, y, code, row, kh, kw, sh, sw, ph, pw)
+            _forward_row(x, y, code, np.int64(row), kh, kw, sh, sw, ph, pw)
 
 
 @inlined
@@ -73,57 +73,40 @@ def _forward_row(x, y, code, row, kh, kw, sh, sw, ph, pw):
         for lane in range(0, y.shape[3], LANES):
             best, place = splat(np.float32(-np.inf)), splat(np.float32((ky0 * kw + kx0) % 256))
             for ky in range(ky0, ky1):
-                line = at(x, c, top + ky, left, lane)
+                line = address(x, (c, top + ky, left, lane))
                 for kx in range(kx0, kx1):
                     value = load(line + kx * left_step)
                     place = where_larger(value, best, splat(np.float32(ky * kw + kx)), place)
                     best = where_larger(value, best, value, best)
-            store(at(y, c, oy, ox, lane), best)
-            store_codes(at(code, c, oy, ox, lane), place)
+            store(address(y, (c, oy, ox, lane)), best)
+            store_codes(address(code, (c, oy, ox, lane)), place)
 
 
-@compiled("void(f4[:,:,:,:], u1[:,:,:,:], f4[:,:,:,:], i8, i8, i8, i8, i8, i8)", parallel=True)
-def _backward(gy, code, gx, kh, kw, sh, sw, ph, pw):
-    rows = gx.shape[0] * gx.shape[1]
+@compiled("void(f4[:,:,:,:], u1[:,:,:,:], f4[:,:,:,:], i8[:,::1], i8[:,::1], i8, UniTuple(i8, 2))", parallel=True)
+def _backward(gy, code, gx, rows, columns, kw, stride):
+    count = gx.shape[0] * gx.shape[1]
     if gx.size < FEW:
-        for row in range(rows):
-            _backward_row(gy, code, gx, row, kh, kw, sh, sw, ph, pw)
+        for row in range(count):
+            _backward_row(gy, code, gx, row, rows, columns, kw, stride)
     else:
-        for row in prange(rows):
-            _backward_row(gy, code, gx, row, kh, kw, sh, sw, ph, pw)
+        for row in prange(count):
+            _backward_row(gy, code, gx, np.int64(row), rows, columns, kw, stride)
 
 
 @inlined
-def _backward_row(gy, code, gx, row, kh, kw, sh, sw, ph, pw):
-    """One row of inputs: place (ky, kx) of the window at (oy, ox) is the input (oy*sh + ky - ph, ox*sw + kx - pw)."""
+def _backward_row(gy, code, gx, row, rows, columns, kw, stride):
+    """One row of inputs. rows, columns: `readers`, whose taps are the places in the windows over an input."""
     c, iy = row // gx.shape[1], row % gx.shape[1]
     zero = splat(np.float32(0))
-    ky, oy, tall = windows_over(iy + ph, kh, sh, gy.shape[1])
+    ky, tall, oy = rows[iy, 0], rows[iy, 1], rows[iy, 2]
     for ix in range(gx.shape[2]):
-        kx, ox, wide = windows_over(ix + pw, kw, sw, gy.shape[2])
+        kx, wide, ox = columns[ix, 0], columns[ix, 1], columns[ix, 2]
         for lane in range(0, gx.shape[3], LANES):
             total = zero
             for up in range(tall):
-                codes, shares = at(code, c, oy - up, ox, lane), at(gy, c, oy - up, ox, lane)
+                codes, shares = address(code, (c, oy - up, ox, lane)), address(gy, (c, oy - up, ox, lane))
                 for back in range(wide):
-                    place = splat(np.float32((ky + up * sh) * kw + kx + back * sw))
+                    place = splat(np.float32((ky + up * stride[0]) * kw + kx + back * stride[1]))
                     share = load(shares - back * gy.strides[2])
                     total = total + where_equal(load_codes(codes - back * code.strides[2]), place, share, zero)
-            store(at(gx, c, iy, ix, lane), total)
-
-
-@inlined
-def windows_over(i, size, stride, windows):
-    """Along one side: the windows that a padded input i lies in, from the last one, where its place comes first.
-
-    (its place there, that window, how many): one window back, its place is `stride` further.
-    """
-    last = min(i // stride, windows - 1)
-    place = i - last * stride
-    return place, last, min(last + 1, max(0, (size - place + stride - 1) // stride))
-
-
-@inlined
-def at(x, c, y, x_, lane):
-    """The address of x[c, y, x_, lane]; places in the padding have one, too."""
-    return x.ctypes.data + c * x.strides[0] + y * x.strides[1] + x_ * x.strides[2] + lane * x.strides[3]
+            store(address(gx, (c, iy, ix, lane)), total)

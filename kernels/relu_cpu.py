@@ -10,11 +10,10 @@ from numba import prange
 
 from .arrays import Array
 from .cpu import layout
-from .cpu.compiled import compiled, inlined
+from .cpu.compiled import FEW, compiled, inlined
 from .cpu.simd import LANES, load, splat, store, where_greater, where_not_less_or_equal
 from .shapes import expect
 
-_FEW = 1 << 14  # elements, which take less time than threads take to start
 _PARTS = 32
 
 
@@ -42,7 +41,7 @@ def _rows(x: np.ndarray) -> np.ndarray:
 @compiled("void(f4[:,:], f4[:,:])", parallel=True)
 def _forward(x, y):
     rows = x.shape[0]
-    if x.size < _FEW:
+    if x.size < FEW:
         _forward_part(x, y, 0, rows)
     else:
         for i in prange(_PARTS):
@@ -62,7 +61,7 @@ def _forward_part(x, y, start, stop):
 @compiled("void(f4[:,:], f4[:,:], f4[:,:])", parallel=True)
 def _backward(gy, y, gx):
     rows = y.shape[0]
-    if y.size < _FEW:
+    if y.size < FEW:
         _backward_part(gy, y, gx, 0, rows)
     else:
         for i in prange(_PARTS):

@@ -22,7 +22,7 @@ def step(
 ) -> tuple[Array, Array]:
     """The new p and v; `out` may be (p, v), to change them in place."""
     p, v = in_place((p, v), out)
-    (_on_threads if p.size > LONG else _alone)(p, g, v, lr, momentum, weight_decay, nesterov)
+    _step(p, g, v, lr, momentum, weight_decay, nesterov)
     return p, v
 
 
@@ -44,13 +44,11 @@ def _part(p, g, v, lr, momentum, weight_decay, nesterov):
         p[i] -= lr * (d + momentum * v[i] if nesterov else v[i])
 
 
-@compiled("void(f4[::1], f4[::1], f4[::1], f4, f4, f4, b1)")
-def _alone(p, g, v, lr, momentum, weight_decay, nesterov):
-    _part(p, g, v, lr, momentum, weight_decay, nesterov)
-
-
 @compiled("void(f4[::1], f4[::1], f4[::1], f4, f4, f4, b1)", parallel=True)
-def _on_threads(p, g, v, lr, momentum, weight_decay, nesterov):
-    for block in prange(-(-p.size // BLOCK)):
-        part = slice(block * BLOCK, (block + 1) * BLOCK)
-        _part(p[part], g[part], v[part], lr, momentum, weight_decay, nesterov)
+def _step(p, g, v, lr, momentum, weight_decay, nesterov):
+    if p.size <= LONG:
+        _part(p, g, v, lr, momentum, weight_decay, nesterov)
+    else:
+        for block in prange(-(-p.size // BLOCK)):
+            part = slice(block * BLOCK, (block + 1) * BLOCK)
+            _part(p[part], g[part], v[part], lr, momentum, weight_decay, nesterov)

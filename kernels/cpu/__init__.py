@@ -8,6 +8,7 @@
     simd.py         vectors as values in Numba's Python
     bits.py         exp, Philox and transposing, which look at the bits of vectors
     tiles.py        the two register tiles that all matrix products and convolutions are made of
+    windows.py      which places of windows lie on the input
     direct.py       convolution of any shape, tile by tile
     winograd.py     3x3 convolution with a quarter of the multiplications: its maps are in points.py, of weights in
                     filters.py

@@ -11,7 +11,7 @@ this one lies in a folder named after all files of this one.
 
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ _OPTIONS: dict[str, Any] = {
 # in the kernel's where that came from the cache; pooling's gradients took twice as long the one way as the other.
 inlined = numba.njit(**_OPTIONS, forceinline=True)
 
+
+FEW = 1 << 14  # elements, which a loop is done with before threads have started
 
 # Of Numba's parallel passes only prange: looking for more loops to run on threads takes as long as compiling them.
 _PRANGE = {
@@ -71,7 +73,7 @@ class Compiled:
     def compile(self) -> None:
         """Make the machine code, or fetch it from the cache."""
         start_threads()
-        dispatcher = self._dispatcher()
+        dispatcher = self._dispatcher
         config: Any = numba.config
         before, config.OPT = config.OPT, type(config.OPT)(self.level)
         try:
@@ -84,10 +86,11 @@ class Compiled:
 
     def kept(self) -> bool:
         """Whether the cache has its machine code; True where there is no cache."""
-        dispatcher = self._dispatcher()
+        dispatcher = self._dispatcher
         look = getattr(dispatcher._cache, "keeps", None)
         return look is None or all(look(signature, dispatcher.targetctx) for signature in self.signatures)
 
+    @cached_property
     def _dispatcher(self) -> Any:
         dispatcher = numba.njit(**self.options)(self.function)
         try:

@@ -13,10 +13,11 @@ from ..maxpool2d_xp import DEAD
 from ..shapes import expect
 from . import direct, winograd
 from .filters import transform_weights
-from .layout import LINE, empty, lines, plain
+from .layout import LINE, empty, line_count, lines, plain
 from .simd import LANES
 from .target import TARGET
-from .tiles import HEIGHTS, tiles_of
+from .tiles import HEIGHTS, tiles_in_all
+from .windows import along, pixels, readers, windows
 
 _CHUNK = 16  # lines that a chunk of Winograd's points holds: with all channels they still fit the caches
 _UNFUSED = np.zeros((1, 1, 1, 1), np.uint8)  # in place of codes
@@ -64,10 +65,8 @@ class Plan:
         return not self.exact and winograd.fits(self.w, self.stride, self.padding, self.pool or (1, 1), self.sizes)
 
     def along(self, table: Callable) -> tuple[np.ndarray, np.ndarray]:
-        """A table of direct.py for the rows and for the columns."""
-        each = zip(self.x[2:], self.sizes, self.w[2:], self.stride, self.padding, strict=True)
-        rows, columns = (table(*one) for one in each)
-        return rows, columns
+        """A table of windows.py for the rows and for the columns."""
+        return along(table, self.x[2:], self.sizes, self.w[2:], self.stride, self.padding)
 
 
 plan = lru_cache(maxsize=256)(Plan)  # a step makes the same calls again and again
@@ -87,7 +86,7 @@ def forward(call: Plan, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> t
         v, m = _chunks(call)
         winograd.forward(x, u, bias, lines(y), codes, v, m, call.padding, pool, code is not None)
     else:
-        rows, columns = call.along(direct.windows)
+        rows, columns = call.along(windows)
         a = _packed(w, False)
         direct.convolve(x, a, bias, lines(y), codes, rows, columns, (1, 1), 1, pool, code is not None)
     return y, code
@@ -115,8 +114,8 @@ def backward(call: Plan, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool
         if need_w:
             vectors = plain((direct.parts_of(call.w, call.sizes), *call.w, LANES))
             vectors[...] = 0
-            rows, _ = call.along(direct.windows)
-            _, taps = call.along(direct.pixels)
+            rows, _ = call.along(windows)
+            _, taps = call.along(pixels)
             column = call.sizes[1], call.stride[1], call.padding[1]
             direct.backward_weight(
                 gy_lines, codes, lines(x), vectors, sums, rows, taps, *column, pool, code is not None
@@ -126,32 +125,35 @@ def backward(call: Plan, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool
             if code is not None:  # where the gradient came from before pool and ReLU
                 shape = call.x[0], call.w[0], *call.sizes
                 gy_lines = lines(maxpool2d_cpu.backward(gy, code, shape, pool, pool, (0, 0)))
-            rows, columns = call.along(direct.readers)
+            rows, columns = call.along(readers)
             a = _packed(np.ascontiguousarray(w), True)
             direct.convolve(gy_lines, a, _NO_BIAS, gx_lines, _UNFUSED, rows, columns, call.stride, -1, (1, 1), False)
     return gx, gw, (None if sums is None else sums.sum(1))
 
 
+def _in_tiles(w: np.ndarray, exchanged: bool) -> tuple[int, int]:
+    """(tiles of output channels, input channels), or of input channels where `exchanged`."""
+    count, depth = (w.shape[1], w.shape[0]) if exchanged else w.shape[:2]
+    return tiles_in_all(count, HEIGHTS), depth
+
+
 def _packed(w: np.ndarray, exchanged: bool) -> np.ndarray:
     """The weights in tiles, for the direct way."""
-    count, depth = (w.shape[1], w.shape[0]) if exchanged else w.shape[:2]
-    a = plain((sum(_tiles(count)), depth, *w.shape[2:], TARGET.rows))
+    a = plain((*_in_tiles(w, exchanged), *w.shape[2:], TARGET.rows))
     direct.pack(w, a, exchanged)
     return a
 
 
 def _points_of_weights(w: np.ndarray, exchanged: bool) -> np.ndarray:
     """Winograd's transformed weights, in tiles."""
-    count, depth = (w.shape[1], w.shape[0]) if exchanged else w.shape[:2]
-    u = plain((36, sum(_tiles(count)), depth, TARGET.rows))
+    u = plain((36, *_in_tiles(w, exchanged), TARGET.rows))
     transform_weights(w, u, exchanged)
     return u
 
 
 def _points_of_gradient(shape: tuple) -> np.ndarray:
     """Room for the gradient of the transformed weights, (36, co, ci in whole lines, 1)."""
-    co, ci = shape[0], -(-shape[1] // LINE) * LINE
-    return plain((36, co, ci, 1))
+    return plain((36, shape[0], line_count(shape[1]) * LINE, 1))
 
 
 def _chunks(call: Plan) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +162,7 @@ def _chunks(call: Plan) -> tuple[np.ndarray, np.ndarray]:
     Odd distances, in lines, between lines and between points spread them over all sets of the caches; a tile of rows
     may read a few lines behind the last.
     """
-    image_lines = -(-call.x[0] // LINE)
+    image_lines = line_count(call.x[0])
     tiles = -(-call.sizes[0] // 4) * -(-call.sizes[1] // 4)
     count = max(1, min(tiles, _CHUNK // image_lines)) * image_lines
     rooms = []
@@ -171,8 +173,3 @@ def _chunks(call: Plan) -> tuple[np.ndarray, np.ndarray]:
         strides = 4 * point, 4 * line, 4 * LINE, 4
         rooms.append(np.ndarray((36, count, channels, LINE), np.float32, memory, 0, strides))
     return rooms[0], rooms[1]
-
-
-@lru_cache(maxsize=256)
-def _tiles(count: int) -> Pair:
-    return tiles_of.py_func(count, HEIGHTS)

@@ -11,8 +11,6 @@ architectures".
 Work is divided over threads so that each sum has one order, whatever their number.
 """
 
-from functools import lru_cache
-
 import numpy as np
 from numba import prange
 
@@ -21,7 +19,17 @@ from .compiled import compiled, inlined
 from .layout import LINE, LINE_BYTES
 from .simd import LANES, address, load, load_codes, relu_maxpool, splat, store, where_equal
 from .target import TARGET
-from .tiles import DOT_HEIGHTS, HEIGHTS, correlate, multiply, tile_count, tile_range, tiles_of
+from .tiles import (
+    DOT_HEIGHTS,
+    HEIGHTS,
+    correlate,
+    lines_of_bias,
+    multiply,
+    tile_count,
+    tile_range,
+    tiles_in_all,
+    tiles_of,
+)
 
 _WIDTH = TARGET.lines * LINE  # images of a tile
 _L2 = 1 << 18  # bytes of it for the inputs of a row
@@ -30,37 +38,6 @@ _TASKS = 16  # in the gradient of w, at least
 _LINES_IN_L1 = 64  # of each of the dot_rows + dot_columns operands in the gradient of w
 
 _LINES, _WEIGHTS, _CODES = "f4[:,:,:,:]", "f4[:,:,:,::1]", "u1[:,:,:,:]"
-
-
-@lru_cache(maxsize=256)
-def windows(size: int, out: int, kernel: int, stride: int, padding: int) -> np.ndarray:
-    """(out, 3): for each output its first tap on an input, how many there are, and the first of those inputs."""
-    o = np.arange(out)
-    first = np.maximum(0, padding - o * stride)
-    count = np.minimum(kernel, size + padding - o * stride) - first
-    return np.stack([first, np.maximum(0, count), o * stride + first - padding], 1)
-
-
-@lru_cache(maxsize=256)
-def readers(size: int, out: int, kernel: int, stride: int, padding: int) -> np.ndarray:
-    """(size, 3): for each input the first tap that reads it, how many do, and the output of the first.
-
-    Each following tap is `stride` further, its output one earlier.
-    """
-    i = np.arange(size)
-    o = np.minimum((i + padding) // stride, out - 1)
-    first = i + padding - o * stride
-    count = np.minimum(o + 1, (kernel - first + stride - 1) // stride)
-    return np.stack([first, np.maximum(0, count), o], 1)
-
-
-@lru_cache(maxsize=256)
-def pixels(size: int, out: int, kernel: int, stride: int, padding: int) -> np.ndarray:
-    """(kernel, 2): for each tap the first output whose tap lies on an input, and the end of those outputs."""
-    k = np.arange(kernel)
-    first = np.maximum(0, (padding - k + stride - 1) // stride)
-    end = np.minimum(out, (size - 1 + padding - k) // stride + 1)
-    return np.stack([first, np.maximum(first, end)], 1)
 
 
 @inlined
@@ -116,16 +93,13 @@ def _fill_walk(walk, depth, kernel, ys, xs, taps, steps):
 def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
     """y = the sums of windows of x with the packed weights a, plus b, which may be empty.
 
-    With `windows`, taps (1, 1) and direction 1, the forward pass; where `fused`, the max pool after a ReLU with its
-    code. With `readers`, taps `stride` and direction -1, from gy, the gradient of the input.
+    With the table `windows` (windows.py), taps (1, 1) and direction 1, the forward pass; where `fused`, the max pool
+    after a ReLU with its code. With `readers`, taps `stride` and direction -1, from gy, the gradient of the input.
     """
     (depth, kh, kw), count, (qh, qw) = a.shape[1:4], y.shape[0], pool
     lanes, pooled_rows, pooled_columns = y.shape[3], y.shape[1], y.shape[2]
     tiles = tiles_of(count, HEIGHTS)
-    starts = np.zeros((max(1, b.size), LINE), np.float32)
-    start_step = LINE_BYTES if b.size else 0
-    for channel in range(b.size):
-        starts[channel] = b[channel]
+    starts, start_step = lines_of_bias(b), LINE_BYTES if b.size else 0
     steps = (x.strides[0], direction * x.strides[1], direction * x.strides[2])
     group = lines_at_a_time(depth * kh * x.shape[2], lanes)
     for index in prange(tile_count(lanes, group) * pooled_rows):
@@ -175,7 +149,7 @@ def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
 
 def parts_of(w_shape: tuple, out: tuple) -> int:
     """How many parts of the rows of outputs are summed apart for the gradient of w: enough tasks, by shapes alone."""
-    tiles = sum(tiles_of.py_func(w_shape[0], DOT_HEIGHTS)) * -(-w_shape[1] // TARGET.dot_columns)
+    tiles = tiles_in_all(w_shape[0], DOT_HEIGHTS) * -(-w_shape[1] // TARGET.dot_columns)
     return max(1, min(out[0], _TASKS // tiles))
 
 

@@ -102,10 +102,15 @@ def lines(x: np.ndarray) -> np.ndarray:
     return np.ndarray(shape, dtype, block, 0, strides)
 
 
-def to_out(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
-    """`result`, or `out` filled with it: what a caller who owns the memory asked for."""
-    if out is None:
+def to_out(result: Any, out: Any) -> Any:
+    """`result`, an array or a tuple of them, or `out` filled with it: what a caller who owns the memory asked for.
+
+    What is None in the result stays None.
+    """
+    if out is None or result is None:
         return result
+    if isinstance(result, tuple):
+        return tuple(to_out(each, to) for each, to in zip(result, out, strict=True))
     out[...] = result
     return out
 

@@ -1,6 +1,6 @@
 """Vectors as values in Numba's Python: `store(y, load(x) * splat(0.5) + load(z))`.
 
-A Vector is LLVM's <lanes x float>. Addresses are integers in bytes, as `array.ctypes.data` gives them; a line is 16
+A Vector is LLVM's <lanes x float>. Addresses are integers in bytes, as `address` gives them; a line is 16
 float32, or 16 bytes of codes. Numba vectorises loops, too, where it can prove that arrays do not overlap and that the
 order of sums does not matter; here it need not prove anything.
 
@@ -20,11 +20,12 @@ from numba.np.arrayobj import make_array
 
 from ..maxpool2d_xp import DEAD
 from .compiled import inlined
+from .layout import LINE
 from .target import TARGET
 
 LANES = TARGET.lanes
 BYTES = 4 * LANES
-PARTS = 16 // LANES  # vectors in a line
+PARTS = LINE // LANES  # vectors in a line
 
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)

@@ -1,9 +1,9 @@
 """What this CPU has: the width of its vectors, and how many of them fit a register tile.
 
-A tile keeps its sums in registers. `outer` (tiles.py) keeps rows x (lines * 16 / lanes) vectors of sums and needs
-beside them one line and one broadcast; `dot` keeps rows x columns of them beside one column of operands. So the tiles
-below fill the register file: 16 registers of AVX2, 32 of AVX-512 and of NEON. Both units for fused multiply-adds take
-about 4 cycles and start one a cycle each, which 8 sums keep busy.
+A tile keeps its sums in registers. `multiply` (tiles.py) keeps rows x (lines * 16 / lanes) vectors of sums and needs
+beside them one line and one broadcast; `correlate` keeps rows x columns of them beside one column of operands. So the
+tiles below fill the register file: 16 registers of AVX2, 32 of AVX-512 and of NEON. Both units for fused multiply-adds
+take about 4 cycles and start one a cycle each, which 8 sums keep busy.
 """
 
 from typing import Any, NamedTuple
@@ -15,9 +15,9 @@ import numba
 class Target(NamedTuple):
     name: str
     lanes: int  # float32 in a vector
-    rows: int  # of the tile `outer`: broadcast operands
-    lines: int  # of the tile `outer`: lines of 16 images
-    dot_rows: int
+    rows: int  # of the tile `multiply`: broadcast operands
+    lines: int  # of the tile `multiply`: lines of 16 images
+    dot_rows: int  # of the tile `correlate`
     dot_columns: int
 
 

@@ -18,14 +18,17 @@ multiplication"; that of a table: Dukhan 2019, "The indirect convolution algorit
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import product
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiled import inlined
+from .layout import LINE
 from .simd import BYTES, FLOAT, PARTS, constant, fma, pointer, splat_value
 from .target import TARGET
 
@@ -49,6 +52,12 @@ def tiles_of(count, heights):
     return best
 
 
+@lru_cache(maxsize=256)
+def tiles_in_all(count: int, heights: tuple[int, int]) -> int:
+    """The sum of `tiles_of`, where Python asks."""
+    return sum(tiles_of.py_func(count, heights))
+
+
 @inlined
 def tile_range(tile, tiles, heights, count):
     """(first, rows) of a tile, the high ones first; the last one may have fewer rows than its height."""
@@ -64,10 +73,25 @@ def tile_count(count, most):
     return (count + most - 1) // most
 
 
+@inlined
+def lines_of_bias(bias):
+    """(rows or 1, LINE): for `multiply` to start with, each bias in a line of its own; zeros where there is none."""
+    starts = np.zeros((max(1, bias.size), LINE), np.float32)
+    for row in range(bias.size):
+        starts[row] = bias[row]
+    return starts
+
+
 @intrinsic
-def _multiply(
+def multiply(
     typing, c, c_row, c_line, start, start_row, start_line, a, a_row, a_rows, b, b_line, walk, count, rows, lines
 ):
+    """c[row, line] = start[row, line] + sum over walk[count] of a[row] * b[line].
+
+    start may be c: a long sum in parts, each added up apart, has smaller rounding errors. rows: at most TARGET.rows;
+    lines: at most TARGET.lines. a_rows: how many rows of a may be read, at least `rows`; where that is TARGET.rows,
+    known when compiled, no register is spent on the places of rows.
+    """
     i8 = types.int64
 
     def lower(context, builder, signature, args):
@@ -101,19 +125,12 @@ def _multiply(
     return types.void(*[i8] * 15), lower
 
 
-@inlined
-def multiply(c, c_row, c_line, start, start_row, start_line, a, a_row, a_rows, b, b_line, walk, count, rows, lines):
-    """c[row, line] = start[row, line] + sum over walk[count] of a[row] * b[line].
-
-    start may be c: a long sum in parts, each added up apart, has smaller rounding errors. rows: at most TARGET.rows;
-    lines: at most TARGET.lines. a_rows: how many rows of a may be read, at least `rows`; where that is TARGET.rows,
-    known when compiled, no register is spent on the places of rows.
-    """
-    _multiply(c, c_row, c_line, start, start_row, start_line, a, a_row, a_rows, b, b_line, walk, count, rows, lines)
-
-
 @intrinsic
-def _correlate(typing, c, c_row, c_column, a, a_row, b, b_column, walk, count, rows, columns):
+def correlate(typing, c, c_row, c_column, a, a_row, b, b_column, walk, count, rows, columns):
+    """c[row, column] += sum over the lines of walk[count] of a[row] * b[column].
+
+    c holds vectors, whose lanes are still to be added up. rows: at most DOT_HEIGHTS[0]; columns: TARGET.dot_columns.
+    """
     i8 = types.int64
 
     def lower(context, builder, signature, args):
@@ -147,15 +164,6 @@ def _correlate(typing, c, c_row, c_column, a, a_row, b, b_column, walk, count, r
         return context.get_dummy_value()
 
     return types.void(*[i8] * 11), lower
-
-
-@inlined
-def correlate(c, c_row, c_column, a, a_row, b, b_column, walk, count, rows, columns):
-    """c[row, column] += sum over the lines of walk[count] of a[row] * b[column].
-
-    c holds vectors, whose lanes are still to be added up. rows: at most DOT_HEIGHTS[0]; columns: TARGET.dot_columns.
-    """
-    _correlate(c, c_row, c_column, a, a_row, b, b_column, walk, count, rows, columns)
 
 
 def _tile_sizes(builder, rows, heights, lines, most_lines) -> Iterator[tuple[int, int]]:
