@@ -1,4 +1,4 @@
-"""Rounding errors of the CPU's convolutions, and of PyTorch's, on the shapes of AlexNet-lite.
+"""Rounding errors of the CPU's convolutions, and of PyTorch's, on the shapes of LeNet and AlexNet-lite.
 
 python bench/cpu_errors.py -> results/cpu-errors.json
 
@@ -25,23 +25,29 @@ Arrays = tuple[Any, ...]
 
 
 def shapes(batch: int = BATCH) -> list[tuple[tuple, tuple, tuple]]:
-    """(x, w, padding) of each convolution of AlexNet-lite."""
-    found, (c, h, w_) = [], (3, 32, 32)
-    for layer in model_class("alexnet-lite")((c, h, w_)).features.children():
-        match layer[1]:
-            case g.Conv2d() as conv:
-                found.append(((batch, c, h, w_), conv.weight.shape, conv.padding))
-                c = conv.weight.shape[0]
-            case g.MaxPool2d():
-                h, w_ = h // 2, w_ // 2
+    """(x, w, padding) of each convolution of LeNet and AlexNet-lite, all of stride 1."""
+    found = []
+    for network in ("lenet", "alexnet-lite"):
+        c, h, w_ = 3, 32, 32
+        for layer in model_class(network)((c, h, w_)).features.children():
+            match layer[1]:
+                case g.Conv2d() as conv:
+                    found.append(((batch, c, h, w_), conv.weight.shape, conv.padding))
+                    _, c, h, w_ = y_shape(*found[-1])
+                case g.MaxPool2d():
+                    h, w_ = h // 2, w_ // 2
     return found
 
 
-def drawn(x_shape: tuple, w_shape: tuple) -> Arrays:
-    """x, w, b and gy, for padding that keeps the size."""
+def y_shape(x: tuple, w: tuple, padding: tuple) -> tuple:
+    return x[0], w[0], *(x[i] + 2 * padding[i - 2] - w[i] + 1 for i in (2, 3))
+
+
+def drawn(x_shape: tuple, w_shape: tuple, padding: tuple) -> Arrays:
+    """x, w, b and gy"""
     rng = np.random.default_rng(0)
-    co, taps = w_shape[0], float(np.prod(w_shape[1:]))
-    x, b, gy = (rng.standard_normal(s, np.float32) for s in (x_shape, (co,), (x_shape[0], co, *x_shape[2:])))
+    taps = float(np.prod(w_shape[1:]))
+    x, b, gy = (rng.standard_normal(s, np.float32) for s in (x_shape, w_shape[:1], y_shape(x_shape, w_shape, padding)))
     return x, rng.standard_normal(w_shape, np.float32) / np.float32(taps**0.5), b, gy
 
 
@@ -61,7 +67,7 @@ def results(kind: str, x: Any, w: Any, b: Any, gy: Any, padding: tuple) -> Array
 
 def errors(kinds: tuple[str, ...], x_shape: tuple, w_shape: tuple, padding: tuple) -> dict[str, dict[str, list[float]]]:
     """kind -> y, gx, gw -> [largest error over largest value, length of the error over that of the value]."""
-    arrays = drawn(x_shape, w_shape)
+    arrays = drawn(x_shape, w_shape, padding)
     exact = results("xp", *(each.astype(np.float64) for each in arrays), padding)
     found: dict[str, dict[str, list[float]]] = {}
     for kind in kinds:

@@ -141,11 +141,12 @@ def cpu_errors() -> str:
     names = {"cpu": "`cpu`", "exact": "`exact`", "torch": "PyTorch, NCHW"}
     kinds = [kind for kind in names if kind in record["rows"][0]["errors"]]
     rows = [
-        f"| 3x3 convolution | result | {' | '.join(names[kind] for kind in kinds)} |",
+        f"| convolution | result | {' | '.join(names[kind] for kind in kinds)} |",
         "|---" * (len(kinds) + 2) + "|",
     ]
     for row in record["rows"]:
-        shape = f"{'x'.join(map(str, row['x'][1:]))} to {row['w'][0]}"
+        image, window = ("x".join(map(str, each)) for each in (row["x"][1:], row["w"][2:]))
+        shape = f"{image} to {row['w'][0]}, {window}"
         for result in ("y", "gx", "gw"):
             cells = [" / ".join(f"{value:.1e}" for value in row["errors"][kind][result]) for kind in kinds]
             rows.append(f"| {shape if result == 'y' else ''} | {result} | {' | '.join(cells)} |")

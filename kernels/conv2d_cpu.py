@@ -1,7 +1,7 @@
 """2-D cross-correlation on the CPU, images innermost (cpu/layout.py): shapes and formula as in conv2d_xp.py.
 
-3x3 kernels with stride 1 and enough channels go Winograd's way (cpu/winograd.py), all others the direct one
-(cpu/direct.py), which conv2d_exact.py takes always.
+3x3 kernels with stride 1 and enough channels go Winograd's way (cpu/winograd.py), those 5 wide do so along rows
+(cpu/winograd_rows.py), all others the direct one (cpu/direct.py), which conv2d_exact.py takes always.
 """
 
 from .arrays import Array, Pair

@@ -112,11 +112,11 @@ def _product_on_threads(c, bias, a, b, packed):
                 part, part_row, part_step = address(own, (0,)), 4, width * 4
             for step in range(steps):
                 walk[step, 0], walk[step, 1] = step * part_step, step * b.strides[0]
-            for tile in range(tile0, tile1):
-                row, height = tile_range(tile, tiles, HEIGHTS, rows)
-                for line in range(line0, min(line0 + BLOCK, lines), LINES):
+            for line in range(line0, min(line0 + BLOCK, lines), LINES):
+                for tile in range(tile0, tile1):
+                    row, height = tile_range(tile, tiles, HEIGHTS, rows)
                     sums = address(c, (row, line))
-                    start, start_row, start_line = address(starts, (0,)) + row * bias_step, bias_step, 0
+                    start, start_row, start_line = address(starts, (row,)) if bias.size else 0, bias_step, 0
                     if k > 0:
                         start, start_row, start_line = sums, c.strides[0], c.strides[1]
                     multiply(

@@ -17,20 +17,27 @@ TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS.parent / "bench"))
 import cpu_errors  # noqa: E402
 
-# x, w, stride, padding, pool; the first three go Winograd's way
+# x, w, stride, padding, pool
 WINOGRAD = [
     ((33, 16, 8, 8), (20, 16, 3, 3), (1, 1), (1, 1), (2, 2)),
     ((128, 24, 6, 9), (17, 24, 3, 3), (1, 1), (2, 0), (1, 1)),
     ((128, 33, 9, 6), (34, 33, 3, 3), (1, 1), (0, 2), (2, 4)),
 ]
-DIRECT = [
+ROWS = [
     ((33, 3, 9, 11), (6, 3, 5, 5), (1, 1), (0, 0), (2, 2)),
+    ((17, 4, 12, 13), (9, 4, 3, 5), (2, 1), (2, 4), (1, 1)),
+    ((128, 6, 14, 14), (16, 6, 5, 5), (1, 1), (1, 2), (3, 4)),
+    ((17, 16, 21, 37), (8, 16, 5, 5), (1, 1), (2, 2), (2, 2)),  # in more than one block of rows
+]
+DIRECT = [
+    ((33, 3, 9, 11), (5, 3, 5, 5), (1, 1), (0, 0), (2, 2)),
     ((17, 5, 7, 8), (7, 5, 3, 2), (2, 1), (1, 0), (1, 1)),
+    ((17, 8, 6, 7), (8, 8, 2, 5), (1, 1), (3, 0), (1, 1)),  # windows that lie on padding only
     ((128, 16, 3, 3), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1)),
 ]
 NAMES = "y", "gx", "gw", "gb"
 each_kind = pytest.mark.parametrize("impl", ["cpu", "exact"])
-each_shape = pytest.mark.parametrize("shape", [*WINOGRAD, *DIRECT], ids=str)
+each_shape = pytest.mark.parametrize("shape", [*WINOGRAD, *ROWS, *DIRECT], ids=str)
 
 
 @pytest.fixture
@@ -71,9 +78,9 @@ def fused(impl, x, w, b, stride, padding, pool):
 
 
 def test_shapes_go_the_way_that_is_meant():
-    for ways, shapes in ((True, WINOGRAD), (False, DIRECT)):
-        assert all(Plan(*shape, False).by_winograd == ways for shape in shapes)
-        assert not any(Plan(*shape, True).by_winograd for shape in shapes)
+    for way, shapes in (("winograd", WINOGRAD), ("rows", ROWS), ("direct", DIRECT)):
+        assert all(Plan(*shape, False).way == way for shape in shapes)
+        assert all(Plan(*shape, True).way == "direct" for shape in shapes)
 
 
 @each_shape

@@ -12,7 +12,8 @@
     direct.py       convolution of any shape, tile by tile
     winograd.py     3x3 convolution with a quarter of the multiplications: its maps are in points.py, of weights in
                     filters.py
-    convolution.py  which of the two ways a call takes, and the memory it needs there
+    winograd_rows.py  convolution with windows 5 wide and two fifths of them: of rows of images in rows.py
+    convolution.py  which of the three ways a call takes, and the memory it needs there
 
 The ops themselves are the files <op>_cpu.py one folder up.
 """

@@ -11,7 +11,7 @@ from .. import maxpool2d_cpu
 from ..arrays import Pair, out_size
 from ..maxpool2d_xp import DEAD
 from ..shapes import expect
-from . import direct, winograd
+from . import direct, winograd, winograd_rows
 from .filters import transform_weights
 from .layout import LINE, empty, line_count, lines, plain
 from .simd import LANES
@@ -61,8 +61,12 @@ class Plan:
         return self.x[0], self.w[0], oh // qh, ow // qw
 
     @cached_property
-    def by_winograd(self) -> bool:
-        return not self.exact and winograd.fits(self.w, self.stride, self.padding, self.pool or (1, 1), self.sizes)
+    def way(self) -> str:
+        """winograd, rows (winograd_rows.py) or direct."""
+        geometry = self.w, self.stride, self.padding, self.pool or (1, 1), self.sizes
+        if not self.exact and winograd.fits(*geometry):
+            return "winograd"
+        return "rows" if not self.exact and winograd_rows.fits(*geometry) else "direct"
 
     def along(self, table: Callable) -> tuple[np.ndarray, np.ndarray]:
         """A table of windows.py for the rows and for the columns."""
@@ -81,10 +85,15 @@ def forward(call: Plan, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> t
     codes, pool = _UNFUSED if code is None else lines(code), call.pool or (1, 1)
     bias = _NO_BIAS if b is None else np.ascontiguousarray(b)
     x, w = lines(x), np.ascontiguousarray(w)
-    if call.by_winograd:
+    if call.way == "winograd":
         u = _points_of_weights(w, False)
         v, m = _chunks(call)
         winograd.forward(x, u, bias, lines(y), codes, v, m, call.padding, pool, code is not None)
+    elif call.way == "rows":
+        rows, _ = call.along(windows)
+        winograd_rows.forward(
+            x, w, bias, lines(y), codes, rows, call.stride[0], call.padding[1], pool, code is not None
+        )
     else:
         rows, columns = call.along(windows)
         a = _packed(w, False)
@@ -95,40 +104,46 @@ def forward(call: Plan, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> t
 def backward(call: Plan, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool, need_w: bool) -> tuple:
     """(gx, gw, gb), None where they are not needed; x may be None where gw is not, and w where gx is not."""
     expect("gy", gy, call.out)
-    codes, pool = _UNFUSED if code is None else lines(code), call.pool or (1, 1)
+    codes, pool, fused = _UNFUSED if code is None else lines(code), call.pool or (1, 1), code is not None
     gx: Any = empty(call.x) if need_x else None
-    gw, sums = (plain(call.w), np.zeros((call.w[0], LANES), np.float32)) if need_w else (None, None)
+    gw, gb = (plain(call.w), plain(call.w[:1])) if need_w else (None, None)
     gy_lines = lines(gy)
-    gx_lines, gw_or_none = (lines(gx) if need_x else _NO_GRADIENT), (gw if need_w else _NO_GRADIENT)
-    if call.by_winograd:
-        u = _points_of_weights(np.ascontiguousarray(w), True) if need_x else _NO_GRADIENT
+    x_lines, gx_lines = lines(x) if need_w else None, lines(gx) if need_x else None
+    w = np.ascontiguousarray(w) if need_x else None
+    if call.way == "winograd":
+        u = _points_of_weights(w, True) if need_x else _NO_GRADIENT
         v, m = _chunks(call)
         gu = _points_of_gradient(call.w) if need_w else _NO_GRADIENT
-        x_lines = lines(x) if need_w else gx_lines
-        bias_sums = sums if need_w else np.zeros((call.w[0], LANES), np.float32)
         winograd.backward(
-            gy_lines, codes, x_lines, u, gx_lines, gw_or_none, bias_sums, v, m, gu, call.padding, pool,
-            code is not None, need_x, need_w,
+            gy_lines, codes, x_lines if need_w else gx_lines, u, gx_lines if need_x else x_lines,
+            gw if need_w else _NO_GRADIENT, gb if need_w else _NO_BIAS, v, m, gu,
+            call.padding, pool, fused, need_x, need_w,
         )  # fmt: skip
-    else:
-        if need_w:
-            vectors = plain((direct.parts_of(call.w, call.sizes), *call.w, LANES))
-            vectors[...] = 0
-            rows, _ = call.along(windows)
-            _, taps = call.along(pixels)
-            column = call.sizes[1], call.stride[1], call.padding[1]
-            direct.backward_weight(
-                gy_lines, codes, lines(x), vectors, sums, rows, taps, *column, pool, code is not None
+        return gx, gw, gb
+    if need_w:
+        rows = call.along(windows)[0]
+        row_taps, column_taps = call.along(pixels)
+        if call.way == "rows":
+            winograd_rows.backward_weight(
+                gy_lines, codes, x_lines, gw, gb, rows, row_taps, call.stride[0], call.padding[1], pool, fused
             )
-            np.sum(vectors.sum(-1), 0, out=gw)
-        if need_x:
-            if code is not None:  # where the gradient came from before pool and ReLU
+        else:
+            sums = plain((direct.parts_of(call.w, call.sizes), *call.w, LANES))
+            column = call.sizes[1], call.stride[1], call.padding[1]
+            direct.backward_weight(gy_lines, codes, x_lines, gw, gb, sums, rows, column_taps, *column, pool, fused)
+    if need_x:
+        rows, columns = call.along(readers)
+        if call.way == "rows":
+            winograd_rows.backward_input(
+                gy_lines, codes, w, gx_lines, rows, call.stride[0], call.padding[1], pool, fused
+            )
+        else:
+            if fused:  # where the gradient came from before pool and ReLU
                 shape = call.x[0], call.w[0], *call.sizes
                 gy_lines = lines(maxpool2d_cpu.backward(gy, code, shape, pool, pool, (0, 0)))
-            rows, columns = call.along(readers)
-            a = _packed(np.ascontiguousarray(w), True)
+            a = _packed(w, True)
             direct.convolve(gy_lines, a, _NO_BIAS, gx_lines, _UNFUSED, rows, columns, call.stride, -1, (1, 1), False)
-    return gx, gw, (None if sums is None else sums.sum(1))
+    return gx, gw, gb
 
 
 def _in_tiles(w: np.ndarray, exchanged: bool) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from numba import prange
 from ..maxpool2d_xp import DEAD
 from .compiled import compiled, inlined
 from .layout import LINE, LINE_BYTES
-from .simd import LANES, address, load, load_codes, relu_maxpool, splat, store, where_equal
+from .simd import LANES, address, lane_sum, load, load_codes, relu_maxpool, splat, store, where_equal
 from .target import TARGET
 from .tiles import (
     DOT_HEIGHTS,
@@ -68,7 +68,7 @@ def pack(w, a, exchanged):
 
 
 @inlined
-def _fill_walk(walk, depth, kernel, ys, xs, taps, steps):
+def fill_walk(walk, depth, kernel, ys, xs, taps, steps):
     """The places of a window with `depth` channels: rows ys, xs of a table of taps; returns how many there are.
 
     taps: how far they lie apart; steps: of channels, rows and columns of lines, in bytes.
@@ -119,7 +119,7 @@ def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
                     window = (rows[oy, 0], rows[oy, 1], columns[ox, 0], columns[ox, 1])
                     if known != window:
                         known = window
-                        length = _fill_walk(walk, depth, (kh, kw), window[:2], window[2:], taps, steps)
+                        length = fill_walk(walk, depth, (kh, kw), window[:2], window[2:], taps, steps)
                     if fused:
                         sums, step = address(before_pool, (0, dy, dx, 0)), before_pool.strides[0]
                     else:
@@ -127,7 +127,7 @@ def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
                     images = address(x, (0, rows[oy, 2], columns[ox, 2], 0))
                     for lane in range(first_lane, end, _WIDTH):
                         to = sums + 4 * (lane - first_lane)
-                        start, start_row, start_line = address(starts, (0,)) + first * start_step, start_step, 0
+                        start, start_row, start_line = address(starts, (first,)) if b.size else 0, start_step, 0
                         for part in range(0, max(length, 1), _TERMS):
                             multiply(
                                 to, step, LINE_BYTES, start, start_row, start_line,
@@ -177,19 +177,34 @@ def take_piece(gy, code, o, rows, oy, start, width, pool, fused, piece):
                     store(to + 4 * lane, load(value + 4 * lane))
 
 
+@inlined
+def sum_of_gradients(gy, code, o, fused):
+    """The gradient of bias o: the sum of gy; where `fused`, of what ReLU let through."""
+    total = zero = splat(np.float32(0))
+    for y in range(gy.shape[1]):
+        for x in range(gy.shape[2]):
+            at, found = address(gy, (o, y, x, 0)), address(code, (o, y, x, 0))
+            for lane in range(0, gy.shape[3], LANES):
+                value = load(at + 4 * lane)
+                if fused:
+                    value = where_equal(load_codes(found + lane), splat(np.float32(DEAD)), zero, value)
+                total = total + value
+    return lane_sum(total)
+
+
 @compiled(
-    f"void({_LINES}, {_CODES}, {_LINES}, f4[:,:,:,:,:,::1], f4[:,::1], i8[:,::1], i8[:,::1], "
+    f"void({_LINES}, {_CODES}, {_LINES}, {_WEIGHTS}, f4[::1], f4[:,:,:,:,:,::1], i8[:,::1], i8[:,::1], "
     "i8, i8, i8, UniTuple(i8, 2), b1)",
     level=1,
     parallel=True,
 )
-def backward_weight(gy, code, x, sums, bias_sums, rows, taps, ow, stride, padding, pool, fused):
-    """sums (parts, co, ci, kh, kw, LANES), zeros at first, and bias_sums (co, LANES): both are still to be added up.
+def backward_weight(gy, code, x, gw, gb, sums, rows, taps, ow, stride, padding, pool, fused):
+    """gw and gb; sums: room for (parts, co, ci, kh, kw, LANES), of which each sums over its own rows of outputs.
 
     rows: `windows` of the rows of outputs; taps: `pixels` of the columns of taps; ow, stride, padding: of columns.
-    Each part sums over its own rows of outputs. A piece of gy meets all taps while it is in the fastest cache.
+    A piece of gy meets all taps while it is in the fastest cache.
     """
-    (parts, co, ci, _, kw, _), oh, lines = sums.shape, len(rows), gy.shape[3] // LINE
+    (parts, co, ci, kh, kw, _), oh, lines = sums.shape, len(rows), gy.shape[3] // LINE
     chunk = max(1, _LINES_IN_L1 // lines)
     co_tiles, ci_tiles = tiles_of(co, DOT_HEIGHTS), tile_count(ci, TARGET.dot_columns)
     tiles = (co_tiles[0] + co_tiles[1]) * ci_tiles
@@ -202,6 +217,7 @@ def backward_weight(gy, code, x, sums, bias_sums, rows, taps, ow, stride, paddin
         part, tile = np.int64(index) // tiles, np.int64(index) % tiles
         o, height = tile_range(tile // ci_tiles, co_tiles, DOT_HEIGHTS, co)
         i = tile % ci_tiles * TARGET.dot_columns
+        sums[part, o : o + height, i : i + TARGET.dot_columns] = 0
         piece = np.empty((TARGET.dot_rows, (chunk * lines | 1) * LINE), np.float32)  # odd: over all sets of the cache
         for oy in range(oh * part // parts, oh * (part + 1) // parts):
             for start in range(0, ow, chunk):
@@ -216,16 +232,12 @@ def backward_weight(gy, code, x, sums, bias_sums, rows, taps, ow, stride, paddin
                         x.strides[0], address(walk, (0,)), max(0, end - ox) * lines,
                         height, min(TARGET.dot_columns, ci - i),
                     )  # fmt: skip
-    zero = splat(np.float32(0))
     for index in prange(co):
         o = np.int64(index)
-        total = zero
-        for pixel in range(gy.shape[1] * gy.shape[2]):
-            at = pixel // gy.shape[2], pixel % gy.shape[2]
-            for lane in range(0, gy.shape[3], LANES):
-                value = load(address(gy, (o, at[0], at[1], lane)))
-                if fused:
-                    found = load_codes(address(code, (o, at[0], at[1], lane)))
-                    value = where_equal(found, splat(np.float32(DEAD)), zero, value)
-                total = total + value
-        store(address(bias_sums, (o, 0)), total)
+        gb[o] = sum_of_gradients(gy, code, o, fused)
+        for i in range(ci):
+            for tap in range(kh * kw):
+                total = np.float32(0)
+                for part in range(parts):
+                    total += lane_sum(load(address(sums, (part, o, i, tap // kw, tap % kw, 0))))
+                gw[o, i, tap // kw, tap % kw] = total

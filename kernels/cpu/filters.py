@@ -10,6 +10,7 @@ from .target import TARGET
 from .tiles import HEIGHTS, tile_range, tiles_of
 
 _POINTS = 36
+_ROWS = -(-TARGET.rows // LANES) * LANES  # of a tile, in whole vectors
 _WEIGHTS = "f4[:,:,:,::1]"
 
 
@@ -21,28 +22,27 @@ def transform_weights(w, u, exchanged):
     for index in prange(u.shape[1]):
         tile = np.int64(index)
         first, rows = tile_range(tile, tiles, HEIGHTS, count)
-        weights = np.zeros((3, 3, LANES), np.float32)
+        weights = np.zeros((3, 3, _ROWS), np.float32)
         half = np.empty((6, 3, LANES), np.float32)
-        points = np.zeros((6, 6, TARGET.rows, LANES), np.float32)
-        for start in range(0, depth, LANES):
-            length = min(LANES, depth - start)
+        points = np.empty((_POINTS, _ROWS), np.float32)
+        for k in range(depth):
             for row in range(rows):
-                for k in range(length):
-                    o, i = (start + k, first + row) if exchanged else (first + row, start + k)
-                    for tap in range(9):
-                        weights[tap // 3, tap % 3, k] = w[o, i, tap // 3, tap % 3]
+                o, i = (k, first + row) if exchanged else (first + row, k)
+                for ky in range(3):
+                    for kx in range(3):
+                        weights[ky, kx, row] = w[o, i, ky, kx]
+            for row in range(0, _ROWS, LANES):
                 for kx in range(3):
-                    at = address(weights, (0,)) + kx * BYTES
-                    d = weights_to_points(load(at), load(at + 3 * BYTES), load(at + 6 * BYTES))
-                    store6(address(half, (0,)) + kx * BYTES, 3 * BYTES, d)
+                    at = address(weights, (0, kx, row))
+                    d = weights_to_points(load(at), load(at + 12 * _ROWS), load(at + 24 * _ROWS))
+                    store6(address(half, (0, kx)), 3 * BYTES, d)
                 for y in range(6):
                     at = address(half, (y,))
                     d = weights_to_points(load(at), load(at + BYTES), load(at + 2 * BYTES))
-                    store6(address(points, (y, 0, row, 0)), points.strides[1], d)
+                    store6(address(points, (6 * y, row)), 4 * _ROWS, d)
             for point in range(_POINTS):
-                for k in range(length):
-                    for row in range(TARGET.rows):
-                        u[point, tile, start + k, row] = points[point // 6, point % 6, row, k]
+                for row in range(TARGET.rows):
+                    u[point, tile, k, row] = points[point, row]
 
 
 @inlined

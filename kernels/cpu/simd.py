@@ -141,6 +141,21 @@ def splat(typing, value):
     return vector(types.float32), lower
 
 
+@intrinsic
+def lane_sum(typing, value):
+    """The sum of all lanes, halves first."""
+
+    def lower(context, builder, signature, args):
+        (total,), count = args, LANES
+        while count > 1:
+            count //= 2
+            other = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [i % count + count for i in range(LANES)])
+            total = builder.fadd(total, builder.shuffle_vector(total, total, other))
+        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(vector), lower
+
+
 def _select(name, ordered, symbol, doc):
     """An intrinsic (a, b, x, y) -> x in the lanes where a `symbol` b, y elsewhere."""
 
@@ -182,6 +197,17 @@ def address(typing, array, indices):
 
 
 @inlined
+def aligned(shape):
+    """An array of undefined float32 whose memory starts a line."""
+    size = 1
+    for length in shape:
+        size *= length
+    memory = np.empty(size + LINE, np.float32)
+    start = -address(memory, (0,)) % (4 * LINE) // 4
+    return memory[start : start + size].reshape(shape)
+
+
+@inlined
 def where_larger(a, b, x, y):
     """x where a replaces b as the maximum, else y: a NaN replaces any number, and nothing replaces a NaN."""
     return where_equal(b, b, where_not_less_or_equal(a, b, x, y), y)
@@ -196,25 +222,39 @@ def _wins(value, best, place, total, number):
 
 
 @inlined
-def relu_maxpool(window, row_step, column_step, rows, columns, y, code):
-    """The maximum of a window of lines, or 0, and the code of its place: see conv2d_relu_maxpool_xp.py. Addresses.
+def _store_maximum(best, place, total, y, code):
+    """Numbers are at least 0 behind the ReLU, so their sum is NaN where one of them is, and nowhere else."""
+    zero = splat(np.float32(0))
+    best = where_equal(total, total, best, total)
+    store(y, best)
+    store_codes(code, where_equal(best, zero, splat(np.float32(DEAD)), place))
 
-    Numbers are at least 0 behind the ReLU, so their sum is NaN where one of them is, and nowhere else.
-    """
+
+@inlined
+def relu_maxpool4(v0, v1, v2, v3, y, code):
+    """The maximum of a window of 2x2, or 0, and the code of its place: see conv2d_relu_maxpool_xp.py. Addresses."""
+    zero = splat(np.float32(0))
+    best, place, total = _wins(v0, zero, zero, zero, 0)
+    best, place, total = _wins(v1, best, place, total, 1)
+    best, place, total = _wins(v2, best, place, total, 2)
+    best, place, total = _wins(v3, best, place, total, 3)
+    _store_maximum(best, place, total, y, code)
+
+
+@inlined
+def relu_maxpool(window, row_step, column_step, rows, columns, y, code):
+    """The same of a window of lines in memory, of any size."""
     zero = splat(np.float32(0))
     for part in range(PARTS):
         at = window + part * BYTES
-        best = load(at)
-        best = where_greater(zero, best, zero, best)
-        total, place = best, zero
-        if rows == 2 and columns == 2:  # the usual one: numbers known when compiled
-            best, place, total = _wins(load(at + column_step), best, place, total, 1)
-            best, place, total = _wins(load(at + row_step), best, place, total, 2)
-            best, place, total = _wins(load(at + row_step + column_step), best, place, total, 3)
+        if rows == 2 and columns == 2:
+            v0, v1, v2, v3 = load(at), load(at + column_step), load(at + row_step), load(at + row_step + column_step)
+            relu_maxpool4(v0, v1, v2, v3, y, code)
         else:
-            for number in range(1, rows * columns):
-                value = load(at + number // columns * row_step + number % columns * column_step)
-                best, place, total = _wins(value, best, place, total, number)
-        best = where_equal(total, total, best, total)
-        store(y + part * BYTES, best)
-        store_codes(code + part * LANES, where_equal(best, zero, splat(np.float32(DEAD)), place))
+            best, place, total = zero, zero, zero
+            for i in range(rows):
+                for j in range(columns):
+                    value = load(at + i * row_step + j * column_step)
+                    best, place, total = _wins(value, best, place, total, i * columns + j)
+            _store_maximum(best, place, total, y, code)
+        y, code = y + BYTES, code + LANES

@@ -75,8 +75,8 @@ def tile_count(count, most):
 
 @inlined
 def lines_of_bias(bias):
-    """(rows or 1, LINE): for `multiply` to start with, each bias in a line of its own; zeros where there is none."""
-    starts = np.zeros((max(1, bias.size), LINE), np.float32)
+    """(rows, LINE): for `multiply` to start with, each bias in a line of its own."""
+    starts = np.empty((bias.size, LINE), np.float32)
     for row in range(bias.size):
         starts[row] = bias[row]
     return starts
@@ -88,9 +88,9 @@ def multiply(
 ):
     """c[row, line] = start[row, line] + sum over walk[count] of a[row] * b[line].
 
-    start may be c: a long sum in parts, each added up apart, has smaller rounding errors. rows: at most TARGET.rows;
-    lines: at most TARGET.lines. a_rows: how many rows of a may be read, at least `rows`; where that is TARGET.rows,
-    known when compiled, no register is spent on the places of rows.
+    start may be 0, with steps of 0: then sums start at 0. It may be c: a long sum in parts, each added up apart, has
+    smaller rounding errors. rows: at most TARGET.rows; lines: at most TARGET.lines. a_rows: how many rows of a may be
+    read, at least `rows`; where that is TARGET.rows, known when compiled, no register is spent on the places of rows.
     """
     i8 = types.int64
 
@@ -111,15 +111,22 @@ def multiply(
                     for (line, part), value in right.items():
                         each = sums[row, line, part]
                         builder.store(fma(builder, weight, value, builder.load(each)), each)
-            for row in range(height):
-                with builder.if_then(builder.icmp_signed(">", rows, ir.Constant(_INT, row)), likely=True):
-                    for line, part in product(range(width), range(PARTS)):
-                        before = _place(builder, start, part * BYTES, (start_row, row), (start_line, line))
-                        total = builder.fadd(
-                            builder.load(pointer(builder, before), align=4), builder.load(sums[row, line, part])
-                        )
+            starts_anew = builder.icmp_signed("==", start, ir.Constant(_INT, 0))
+            whole = builder.and_(starts_anew, builder.icmp_signed("==", rows, ir.Constant(_INT, height)))
+            with builder.if_else(whole, likely=True) as (then, otherwise):
+                with then:
+                    for (row, line, part), total in sums.items():
                         at = _place(builder, c, part * BYTES, (c_row, row), (c_line, line))
-                        builder.store(total, pointer(builder, at), align=4)
+                        builder.store(builder.load(total), pointer(builder, at), align=4)
+                with otherwise:
+                    zeros = cgutils.alloca_once_value(builder, constant(0.0, ir.VectorType(FLOAT, LINE)))
+                    begin = builder.select(starts_anew, builder.ptrtoint(zeros, _INT), start)
+                    for (row, line, part), total in sums.items():
+                        with builder.if_then(builder.icmp_signed(">", rows, ir.Constant(_INT, row))):
+                            before = _place(builder, begin, part * BYTES, (start_row, row), (start_line, line))
+                            before = builder.load(pointer(builder, before), align=4)
+                            at = _place(builder, c, part * BYTES, (c_row, row), (c_line, line))
+                            builder.store(builder.fadd(before, builder.load(total)), pointer(builder, at), align=4)
         return context.get_dummy_value()
 
     return types.void(*[i8] * 15), lower
@@ -152,18 +159,32 @@ def correlate(typing, c, c_row, c_column, a, a_row, b, b_column, walk, count, ro
                     for row, column in tile:
                         each = sums[row, column]
                         builder.store(fma(builder, left[row], right[column], builder.load(each)), each)
-            for row, column in tile:
-                inside = builder.and_(
-                    builder.icmp_signed(">", rows, ir.Constant(_INT, row)),
-                    builder.icmp_signed(">", columns, ir.Constant(_INT, column)),
-                )
-                with builder.if_then(inside, likely=True):
-                    at = pointer(builder, _place(builder, c, 0, (c_row, row), (c_column, column)))
-                    before = builder.load(at, align=4)
-                    builder.store(builder.fadd(before, builder.load(sums[row, column])), at, align=4)
+            whole = _inside(builder, rows, height - 1, columns, TARGET.dot_columns - 1)
+            with builder.if_else(whole, likely=True) as (then, otherwise):
+                with then:
+                    for place, total in sums.items():
+                        _add_to(builder, _place(builder, c, 0, (c_row, place[0]), (c_column, place[1])), total)
+                with otherwise:
+                    for (row, column), total in sums.items():
+                        with builder.if_then(_inside(builder, rows, row, columns, column)):
+                            _add_to(builder, _place(builder, c, 0, (c_row, row), (c_column, column)), total)
         return context.get_dummy_value()
 
     return types.void(*[i8] * 11), lower
+
+
+def _inside(builder, rows, row, columns, column):
+    """Whether row < rows and column < columns."""
+    return builder.and_(
+        builder.icmp_signed(">", rows, ir.Constant(_INT, row)),
+        builder.icmp_signed(">", columns, ir.Constant(_INT, column)),
+    )
+
+
+def _add_to(builder, address, total):
+    """Add a variable to the vector at an address."""
+    at = pointer(builder, address)
+    builder.store(builder.fadd(builder.load(at, align=4), builder.load(total)), at, align=4)
 
 
 def _tile_sizes(builder, rows, heights, lines, most_lines) -> Iterator[tuple[int, int]]:

@@ -20,6 +20,7 @@ The tiles of 4x4 outputs are taken in chunks of all images, so that v and m of a
 import numpy as np
 from numba import prange
 
+from ..maxpool2d_xp import DEAD
 from .bits import transpose
 from .compiled import compiled, inlined
 from .filters import weights_gradient
@@ -29,12 +30,13 @@ from .points import (
     load4,
     load6,
     outputs_to_points,
+    plus4,
     points_to_inputs,
     points_to_outputs,
     store4,
     store6,
 )
-from .simd import BYTES, LANES, PARTS, address, load, load_codes, relu_maxpool, splat, store, where_equal
+from .simd import BYTES, LANES, PARTS, address, lane_sum, load, load_codes, relu_maxpool, splat, store, where_equal
 from .target import TARGET
 from .tiles import HEIGHTS, multiply, tile_count, tile_range, tiles_of
 
@@ -55,27 +57,27 @@ def _transform_inputs(x, c, v, first, tiles, columns, padding):
     """v (36, lines of the chunk, ci, LINE) = B^T x B of channel c, tiles `first` .. of rows of `columns` tiles."""
     h, w_, lanes = x.shape[1:]
     lines = lanes // LINE
-    rows = np.empty((6, 6, LANES), np.float32)
+    rows, patch = np.empty((6, 6, LANES), np.float32), np.empty((6, 6, LANES), np.float32)
     for tile in range(tiles):
         top = (first + tile) // columns * 4 - padding[0]
         left = (first + tile) % columns * 4 - padding[1]
-        inside = top >= 0 and left >= 0 and top + 6 <= h and left + 6 <= w_
+        i0, i1, j0, j1 = max(0, -top), min(6, h - top), max(0, -left), min(6, w_ - left)
+        inside = i0 == 0 and j0 == 0 and i1 == 6 and j1 == 6
+        patch[:] = 0
         for part in range(lines * PARTS):
-            for y in range(6):
-                if inside:
-                    d = load6(address(x, (c, top + y, left, part * LANES)), x.strides[2])
-                else:
-                    patch = np.zeros((6, LANES), np.float32)
-                    if 0 <= top + y < h:
-                        for k in range(max(0, -left), min(6, w_ - left)):
-                            store(address(patch, (k,)), load(address(x, (c, top + y, left + k, part * LANES))))
-                    d = load6(address(patch, (0,)), BYTES)
-                store6(address(rows, (y,)), BYTES, inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
-            line = tile * lines + part // PARTS
-            at = address(v, (0, line, c, part % PARTS * LANES))
+            at, row_step, step = address(x, (c, top, left, part * LANES)), x.strides[1], x.strides[2]
+            if not inside:
+                for i in range(i0, i1):
+                    for j in range(j0, j1):
+                        store(address(patch, (i, j)), load(at + i * row_step + j * step))
+                at, row_step, step = address(patch, (0,)), 6 * BYTES, BYTES
+            for i in range(6):
+                d = load6(at + i * row_step, step)
+                store6(address(rows, (i,)), BYTES, inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
+            to = address(v, (0, tile * lines + part // PARTS, c, part % PARTS * LANES))
             for k in range(6):
                 d = load6(address(rows, (0,)) + k * BYTES, 6 * BYTES)
-                store6(at + k * v.strides[0], 6 * v.strides[0], inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
+                store6(to + k * v.strides[0], 6 * v.strides[0], inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
 
 
 @inlined
@@ -102,8 +104,7 @@ def _transform_outputs(m, k, b, y, code, first, tiles, columns, pool, fused):
                 for i in range(4):
                     d = load6(address(half, (i,)), BYTES)
                     out = points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5])
-                    out = out[0] + bias, out[1] + bias, out[2] + bias, out[3] + bias
-                    store4(address(pixels, (i,)) + part * BYTES, 4 * LINE, out)
+                    store4(address(pixels, (i,)) + part * BYTES, 4 * LINE, plus4(out, bias))
             for i in range(min(4 // qh, rows - top)):
                 for j in range(min(4 // qw, width - left)):
                     to = address(y, (k, top + i, left + j, line * LINE))
@@ -128,21 +129,28 @@ def _transform_gradients(gy, code, k, m, first, tiles, columns, pool, fused, bia
     total = load(address(bias_sums, (k,)))
     for tile in range(tiles):
         top, left = (first + tile) // columns * 4 // qh, (first + tile) % columns * 4 // qw
+        height, length = min(4 // qh, rows - top), min(4 // qw, width - left)
+        pixels[:] = 0
         for part in range(lines * PARTS):
-            pixels[:] = 0
-            for i in range(min(4 // qh, rows - top)):
-                for j in range(min(4 // qw, width - left)):
-                    value = load(address(gy, (k, top + i, left + j, part * LANES)))
-                    at = address(pixels, (i * qh, j * qw))
+            for i in range(height):
+                for j in range(length):
+                    value, at = (
+                        load(address(gy, (k, top + i, left + j, part * LANES))),
+                        address(pixels, (i * qh, j * qw)),
+                    )
                     if fused:
                         place = load_codes(address(code, (k, top + i, left + j, part * LANES)))
-                        for q in range(qh * qw):
-                            here = where_equal(place, splat(np.float32(q)), value, zero)
-                            store(at + (q // qw * 4 + q % qw) * BYTES, here)
-                            total = total + here
+                        value = where_equal(place, splat(np.float32(DEAD)), zero, value)
+                        if qh * qw == 1:
+                            store(at, value)
+                        else:
+                            for y in range(qh):
+                                for x in range(qw):
+                                    here = where_equal(place, splat(np.float32(y * qw + x)), value, zero)
+                                    store(at + (y * 4 + x) * BYTES, here)
                     else:
                         store(at, value)
-                        total = total + value
+                    total = total + value
             for i in range(4):
                 g = load4(address(pixels, (i,)), BYTES)
                 store6(address(half, (i,)), BYTES, outputs_to_points(g[0], g[1], g[2], g[3]))
@@ -189,12 +197,11 @@ def _multiply(u, v, m, point, lines, walk):
     """m[point] = u[point] @ v[point] for the first `lines` lines of the chunk."""
     count = m.shape[2]
     tiles = tiles_of(count, HEIGHTS)
-    nothing = np.zeros(LINE, np.float32)
     for line in range(0, lines, TARGET.lines):
         for tile in range(u.shape[1]):
             first, rows = tile_range(tile, tiles, HEIGHTS, count)
             multiply(
-                address(m, (point, line, first, 0)), LINE_BYTES, m.strides[1], address(nothing, (0,)), 0, 0,
+                address(m, (point, line, first, 0)), LINE_BYTES, m.strides[1], 0, 0, 0,
                 address(u, (point, tile, 0, 0)), 4, TARGET.rows, address(v, (point, line, 0, 0)), v.strides[1],
                 address(walk, (0,)), len(walk), rows, min(TARGET.lines, lines - line),
             )  # fmt: skip
@@ -214,7 +221,6 @@ def _multiply_weights(m, v, gu, point, lines, begin):
     co, ci = m.shape[2], v.shape[2]
     tiles = tiles_of(co, HEIGHTS)
     panels = np.empty((TARGET.lines, lines, LINE, LINE), np.float32)
-    nothing = np.zeros(LINE, np.float32)
     walk = np.empty((lines * LINE, 2), np.int32)
     for k in range(lines * LINE):
         walk[k, 0], walk[k, 1] = k // LINE * m.strides[1] + k % LINE * 4, k * LINE_BYTES
@@ -226,7 +232,7 @@ def _multiply_weights(m, v, gu, point, lines, begin):
         for tile in range(tiles[0] + tiles[1]):
             first, rows = tile_range(tile, tiles, HEIGHTS, co)
             sums = address(gu, (point, first, start, 0))
-            begins = (address(nothing, (0,)), 0, 0) if begin else (sums, gu.strides[1], LINE_BYTES)
+            begins = (0, 0, 0) if begin else (sums, gu.strides[1], LINE_BYTES)
             multiply(
                 sums, gu.strides[1], LINE_BYTES, begins[0], begins[1], begins[2],
                 address(m, (point, 0, first, 0)), LINE_BYTES, TARGET.rows, address(panels, (0,)), panels.strides[0],
@@ -258,18 +264,19 @@ def forward(x, u, b, y, code, v, m, padding, pool, fused):
 
 
 @compiled(
-    f"void({_LINES}, {_CODES}, {_LINES}, {_WEIGHTS}, {_LINES}, {_WEIGHTS}, f4[:,::1], {_LINES}, {_LINES}, {_LINES}, "
+    f"void({_LINES}, {_CODES}, {_LINES}, {_WEIGHTS}, {_LINES}, {_WEIGHTS}, f4[::1], {_LINES}, {_LINES}, {_LINES}, "
     "UniTuple(i8, 2), UniTuple(i8, 2), b1, b1, b1)",
     level=1,
     parallel=True,
 )
-def backward(gy, code, x, u, gx, gw, bias_sums, v, m, gu, padding, pool, fused, need_x, need_w):
-    """gx where need_x, from u of the exchanged weights; gw and bias_sums (co, LANES), zeros at first, where need_w."""
+def backward(gy, code, x, u, gx, gw, gb, v, m, gu, padding, pool, fused, need_x, need_w):
+    """gx where need_x, from u of the exchanged weights; gw and gb where need_w."""
     ci, co, lines = x.shape[0], gy.shape[0], x.shape[3] // LINE
     columns = tile_count(gy.shape[2] * pool[1], 4)
     tiles = tile_count(gy.shape[1] * pool[0], 4) * columns
     chunk = v.shape[1] // lines
     walk = _walk(co)
+    bias_sums = np.zeros((co, LANES), np.float32)
     for first in range(0, tiles, chunk):
         count = min(chunk, tiles - first)
         for k in prange(co):
@@ -289,3 +296,4 @@ def backward(gy, code, x, u, gx, gw, bias_sums, v, m, gu, padding, pool, fused, 
     if need_w:
         for k in prange(co):
             weights_gradient(gu, np.int64(k), gw)
+            gb[k] = lane_sum(load(address(bias_sums, (np.int64(k), 0))))
