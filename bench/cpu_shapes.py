@@ -1,6 +1,7 @@
 """Every convolution, pooling and linear layer of the networks as one op alone, in gpucnn and in PyTorch.
 
-Where a network follows an op with ReLU or pooling, the ops are still timed one by one, unfused on both sides.
+Where a network follows an op with ReLU or pooling, the ops are still timed one by one, unfused on both sides. Arrays
+lie as the ops of each side leave them for each other: images innermost in gpucnn, channels first in PyTorch.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from gpucnn_kernels.cpu import layout
 
 import gpucnn as g
 import gpucnn.functional as F
@@ -90,8 +92,18 @@ def _arrays(op: Op, batch: int) -> list[Array]:
 def ours(op: Op, batch: int) -> Calls:
     """Through the tape, as a layer calls it."""
     x, *parameters = _arrays(op, batch)
+    x = _innermost(x)
     inputs = [g.Tensor(x, requires_grad=op.needs_gx), *(g.Parameter(p) for p in parameters)]
-    return _calls(lambda: getattr(F, op.kind)(*inputs, *op.arguments), inputs, lambda y: np.ones_like(y.data))
+    call = partial(getattr(F, op.kind), *inputs, *op.arguments)
+    return _calls(call, inputs, lambda y: _innermost(np.ones_like(y.data)))
+
+
+def _innermost(array: Array) -> Array:
+    """A copy in the layout of the CPU's kernels."""
+    copy = layout.empty(array.shape)
+    layout.lines(copy)[...] = 0
+    copy[...] = array
+    return copy
 
 
 def theirs(op: Op, batch: int) -> Calls:
@@ -101,8 +113,8 @@ def theirs(op: Op, batch: int) -> Calls:
     inputs = [torch.from_numpy(array) for array in _arrays(op, batch)]
     for i, each in enumerate(inputs):
         each.requires_grad_(i > 0 or op.needs_gx)
-    function = getattr(torch.nn.functional, op.kind)
-    return _calls(lambda: function(*inputs, *op.arguments), inputs, torch.ones_like)
+    call = partial(getattr(torch.nn.functional, op.kind), *inputs, *op.arguments)
+    return _calls(call, inputs, torch.ones_like)
 
 
 def _calls(call: Callable[[], Any], inputs: list[Any], ones: Callable[[Any], Any]) -> Calls:

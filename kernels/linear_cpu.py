@@ -27,7 +27,7 @@ ROWS, LINES = TARGET.rows, TARGET.lines
 DEPTH = 128  # steps of a sum, before the next tile's turn: its numbers stay in the fastest cache
 BLOCK = 8  # lines: of so many steps they stay in the second cache
 GROUP = 8  # row tiles, packed together
-PARTS = 16  # of a product, at least, for threads to take
+PARTS = 8  # of a product, at least, for threads to take
 _NO_BIAS, _NOTHING_PACKED = np.empty(0, np.float32), np.empty((0, 0), np.float32)
 
 

@@ -94,6 +94,10 @@ def lines(x: np.ndarray) -> np.ndarray:
     if block is None:
         y = empty(x.shape, dtype)
         physical = lines(y)
+        if x.strides[0] == x.itemsize:  # images innermost, but in other memory: what NumPy makes of ours
+            y[...] = x
+            physical[..., len(x) :] = 0
+            return physical
         writable = np.require(x, requirements=["C", "W"])  # as the type of the kernel's argument is
         rows = writable.reshape(len(x), prod(x.shape[1:]))
         _fill_lines(rows, physical.reshape(rows.shape[1], physical.shape[-1]))
