@@ -85,9 +85,9 @@ def test_what_the_pool_gives_back_does_not_matter(network, n, fuse):
     loss, expected = run()
     for byte in (0xFF, 0x7F):  # NaN, and numbers whose sums overflow
         allocations = POOL.allocations
-        for blocks in POOL._idle.values():
-            for block in blocks:
-                block[...] = byte
+        for block in POOL.idle():
+            block[...] = byte
+        del block  # a reference, too
         again, actual = run()
         assert POOL.allocations == allocations, "what was spoilt is not what was taken"
         assert again == loss

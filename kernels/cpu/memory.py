@@ -1,33 +1,34 @@
 """A pool of memory: what one step of training gave back, the next one takes.
 
 Fresh memory is expensive on a CPU: the system hands it out page by page, at the first touch, and each page costs as
-much as reading it twice. A training step asks for the same sizes again and again, so blocks go back to the pool when
-the last array on them is gone, and after the first step nothing is allocated any more.
+much as reading it twice. A training step asks for the same sizes again and again, so the pool keeps every block it
+made, and takes it again once no array lies in it any more: after the first step nothing is allocated.
 """
 
+import itertools
 from collections import defaultdict
 from functools import lru_cache
+from sys import getrefcount
+from threading import Lock
 
 import numpy as np
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 _SPARE = 3  # times what was in use at most may lie idle: the sizes of a whole step are never in use all at once
+_IDLE = 3  # references to a block without arrays: the pool's, that of who looks at it, and the argument of getrefcount
 
 
-class Memory(np.ndarray):
+class _Memory(np.ndarray):
     """Bytes of the system. A type of its own, since NumPy looks through views of one type: to it, not to the Block."""
 
 
-class Block(Memory):
-    """Bytes of the pool. Arrays are views of it and keep it alive; without them it goes back.
+class Block(np.ndarray):
+    """Bytes of the pool. Arrays are views of it, and its references tell whether there are any.
 
     shape_of: what an array in layout.py's layout was made for, (images, elements); None for other arrays.
     """
 
     shape_of: tuple[int, int] | None = None
-
-    def __del__(self) -> None:
-        POOL.give_back(self)
 
 
 class Pool:
@@ -39,33 +40,38 @@ class Pool:
     poison = False
 
     def __init__(self) -> None:
-        self._idle: dict[int, list[Memory]] = defaultdict(list)
-        self.allocations = 0
-        self.idle_bytes = self.used_bytes = self.most_bytes = 0
+        self._blocks: dict[int, list[Block]] = defaultdict(list)
+        self._lock = Lock()
+        self.allocations = self._most = 0
 
     def take(self, size: int) -> Block:
         """A block of at least `size` bytes, aligned to cache lines, its content undefined."""
-        size = _rounded(size)
-        idle = self._idle[size]
-        if idle:
-            memory = idle.pop()
-            self.idle_bytes -= size
-        else:
-            if self.idle_bytes > _SPARE * self.most_bytes:  # what other batch sizes left behind
-                self._idle.clear()
-                self.idle_bytes = 0
-            memory = _aligned(size)
-            self.allocations += 1
-        self.used_bytes += size
-        self.most_bytes = max(self.most_bytes, self.used_bytes)
+        blocks = self._blocks[_rounded(size)]
+        with self._lock:
+            for block in blocks:
+                if getrefcount(block) == _IDLE:
+                    break
+            else:
+                block = self._allocate(_rounded(size))
+                blocks.append(block)
+        block.shape_of = None
         if self.poison:
-            memory[...] = 0xFF
-        return memory.view(Block)
+            block[...] = 0xFF
+        return block
 
-    def give_back(self, block: Block) -> None:
-        self.used_bytes -= block.size
-        self.idle_bytes += block.size
-        self._idle[block.size].append(block.view(Memory))
+    def idle(self) -> list[Block]:
+        """The blocks in which no array lies."""
+        return [block for blocks in self._blocks.values() for block in blocks if getrefcount(block) == _IDLE]
+
+    def _allocate(self, size: int) -> Block:
+        """A new block; but first, what other batch sizes left behind goes, where it is much."""
+        idle = sum(block.size for block in self.idle())
+        self._most = max(self._most, sum(map(len, itertools.chain(*self._blocks.values()))) - idle)
+        if idle > _SPARE * self._most:
+            for blocks in self._blocks.values():
+                blocks[:] = [block for block in blocks if getrefcount(block) != _IDLE]
+        self.allocations += 1
+        return _aligned(size)
 
 
 @lru_cache(maxsize=1024)
@@ -75,10 +81,10 @@ def _rounded(size: int) -> int:
     return -(-max(size, 1) // step) * step
 
 
-def _aligned(size: int) -> Memory:
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
+def _aligned(size: int) -> Block:
+    memory = np.empty(size + _ALIGNMENT, np.uint8).view(_Memory)
     start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].view(Memory)
+    return memory[start : start + size].view(Block)
 
 
 POOL = Pool()
