@@ -1,8 +1,8 @@
 """How long a training step and an eval step take on the CPU, in gpucnn, PyTorch and NumPy.
 
-python bench/cpu_step.py             LeNet and AlexNet-lite, batch 128, 1 and 2 threads; writes results/cpu-step.json
+python bench/cpu_step.py             LeNet and AlexNet-lite, batch 128, 1 and 2 threads; writes results/cpu-step-*.json
 python bench/cpu_step.py --shapes    every op of the networks alone, gpucnn and PyTorch; writes results/cpu-shapes.json
-python bench/cpu_step.py --batches 32 128 512 --networks lenet --threads 1 --subjects gpucnn torch --output FILE
+python bench/cpu_step.py --batches 32 128 512 --networks lenet --threads 1 --subjects gpucnn torch --output FOLDER
 
 Every measurement is a process of its own, on one thread pinned to one core, and the subjects take turns, round by
 round: what disturbs the machine for a while then disturbs them all. A figure is the median over the rounds of each
@@ -144,21 +144,20 @@ def ratio(found: dict[str, Any], part: str) -> dict[str, Any] | None:
     }
 
 
-def steps(options: Any, record: dict[str, Any]) -> None:
+def steps(options: Any, record: dict[str, Any], network: str) -> None:
     """Fill `record` with every combination, and write it after each: what is measured survives what fails."""
-    for network in options.networks:
-        checked = [name for name in options.subjects if SUBJECTS[name].rounds > 1]  # what may fail is not asked
-        job = {"kind": "check", "network": network, "subjects": checked, "threads": 1}
-        found = record["checks"][network] = measure(job, options.timeout)
-        if "skipped" in found:
-            sys.exit(f"{network}: not checked: {found['skipped']}")
-        errors = found["errors"]
-        wrong = [name for name, error in errors.items() if not max(error.values()) < WRONG]
-        for name, error in errors.items():
-            print(f"{network}, {name}: gradients off by {error['gradients']:.1e}", flush=True)
-        if wrong:
-            sys.exit(f"{network}: {', '.join(wrong)} compute something else: {found}")
-    for network, batch, threads in product(options.networks, options.batches, options.threads):
+    checked = [name for name in options.subjects if SUBJECTS[name].rounds > 1]  # what may fail is not asked
+    job = {"kind": "check", "network": network, "subjects": checked, "threads": 1}
+    found = record["check"] = measure(job, options.timeout)
+    if "skipped" in found:
+        sys.exit(f"{network}: not checked: {found['skipped']}")
+    errors = found["errors"]
+    wrong = [name for name, error in errors.items() if not max(error.values()) < WRONG]
+    for name, error in errors.items():
+        print(f"{network}, {name}: gradients off by {error['gradients']:.1e}", flush=True)
+    if wrong:
+        sys.exit(f"{network}: {', '.join(wrong)} compute something else: {found}")
+    for batch, threads in product(options.batches, options.threads):
         where = {"network": network, "batch": batch, "threads": threads}
         rounds: dict[str, list[Any]] = {name: [] for name in options.subjects}
         run: dict[str, Any] = where | {"subjects": {}, "skipped": {}}
@@ -175,7 +174,7 @@ def steps(options: Any, record: dict[str, Any]) -> None:
             print(f"{network}, batch {batch}, {threads} thread(s), {name}: {what}", flush=True)
         run["subjects"] = {name: gather(each, batch) for name, each in rounds.items() if each}
         run["ratio"] = {part: ratio(run["subjects"], part) for part in ("step", "eval")}
-        options.output.write_text(json.dumps(record, indent=1) + "\n")
+        (options.output / f"cpu-step-{network}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def shapes(options: Any, record: dict[str, Any]) -> None:
@@ -201,7 +200,7 @@ def shapes(options: Any, record: dict[str, Any]) -> None:
                 row[name]["others"] = [one["others"] for one in each]
             row["ratio"] = round(row["torch"]["both"]["ms"] / row["gpucnn"]["both"]["ms"], 3)
             record["runs"].append(row)
-        options.output.write_text(json.dumps(record, indent=1) + "\n")
+        (options.output / "cpu-shapes.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def machine() -> dict[str, Any]:
@@ -235,19 +234,21 @@ def main() -> None:
     )
     parser.add_argument("--tries", type=int, default=4, help="at most so many times, and keep the least disturbed")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds after which a process is given up")
-    parser.add_argument("--output", type=Path, help="other than results/cpu-step.json or cpu-shapes.json")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="a folder, other than results")
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     if max(options.threads) > cores:
         parser.error(f"{max(options.threads)} threads, and there are {cores} cores")
     if os.environ.get("OPENBLAS_CORETYPE"):
         print(f"OPENBLAS_CORETYPE={os.environ['OPENBLAS_CORETYPE']}: NumPy may be faster without it", file=sys.stderr)
-    options.output = options.output or HERE / "results" / f"cpu-{'shapes' if options.shapes else 'step'}.json"
     options.seconds = options.seconds or (0.15 if options.shapes else 2.0)
     options.budget = {"seconds": options.seconds, "most": options.most}
-    record: dict[str, Any] = {"machine": machine(), "rounds": options.rounds} | options.budget
-    record |= {"runs": []} if options.shapes else {"checks": {}, "runs": []}
-    (shapes if options.shapes else steps)(options, record)
+    head: dict[str, Any] = {"machine": machine(), "rounds": options.rounds} | options.budget
+    if options.shapes:
+        shapes(options, head | {"runs": []})
+    else:
+        for network in options.networks:
+            steps(options, head | {"check": {}, "runs": []}, network)
 
 
 if __name__ == "__main__":

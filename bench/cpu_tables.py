@@ -22,8 +22,8 @@ COLUMNS = {
 
 def cpu_step() -> str:
     """Milliseconds a training step and an eval step, images a second, and the ratio to the best of PyTorch."""
-    file = RESULTS / "cpu-step.json"
-    return step_tables(json.loads(file.read_text())) if file.exists() else NOT_YET
+    files = [RESULTS / f"cpu-step-{network}.json" for network in ("lenet", "alexnet-lite")]
+    return "\n\n".join(step_tables(json.loads(file.read_text())) for file in files if file.exists()) or NOT_YET
 
 
 def cpu_shapes() -> str:

@@ -174,7 +174,6 @@ def test_medians_and_ratios(subjects):
 
 
 def test_from_measurement_to_table(tmp_path):
-    file = tmp_path / "cpu-step.json"
     flags = "--networks lenet --subjects gpucnn numpy-nhwc gpucnn-exact --batches 3 --threads 1 --rounds 1"
     command = [
         sys.executable,
@@ -185,11 +184,11 @@ def test_from_measurement_to_table(tmp_path):
         "--tries",
         "1",
         "--output",
-        file,
+        tmp_path,
     ]
     subprocess.run(command, check=True, capture_output=True, timeout=250)
-    record = json.loads(file.read_text())
-    assert max(record["checks"]["lenet"]["errors"]["numpy-nhwc"].values()) < 1e-3
+    record = json.loads((tmp_path / "cpu-step-lenet.json").read_text())
+    assert max(record["check"]["errors"]["numpy-nhwc"].values()) < 1e-3
     (run,) = record["runs"]
     assert {"gpucnn", "numpy-nhwc"} <= set(run["subjects"])
     assert run["subjects"].keys() | run["skipped"].keys() == {"gpucnn", "numpy-nhwc", "gpucnn-exact"}
