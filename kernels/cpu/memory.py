@@ -7,6 +7,7 @@ made, and takes it again once no array lies in it any more: after the first step
 
 import itertools
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
 from sys import getrefcount
 from threading import Lock
@@ -15,7 +16,6 @@ import numpy as np
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 _SPARE = 3  # times what was in use at most may lie idle: the sizes of a whole step are never in use all at once
-_IDLE = 3  # references to a block without arrays: the pool's, that of who looks at it, and the argument of getrefcount
 
 
 class _Memory(np.ndarray):
@@ -48,10 +48,8 @@ class Pool:
         """A block of at least `size` bytes, aligned to cache lines, its content undefined."""
         blocks = self._blocks[_rounded(size)]
         with self._lock:
-            for block in blocks:
-                if getrefcount(block) == _IDLE:
-                    break
-            else:
+            block = next(_idle(blocks), None)
+            if block is None:
                 block = self._allocate(_rounded(size))
                 blocks.append(block)
         block.shape_of = None
@@ -61,15 +59,17 @@ class Pool:
 
     def idle(self) -> list[Block]:
         """The blocks in which no array lies."""
-        return [block for blocks in self._blocks.values() for block in blocks if getrefcount(block) == _IDLE]
+        return [block for blocks in self._blocks.values() for block in _idle(blocks)]
 
     def _allocate(self, size: int) -> Block:
         """A new block; but first, what other batch sizes left behind goes, where it is much."""
         idle = sum(block.size for block in self.idle())
-        self._most = max(self._most, sum(map(len, itertools.chain(*self._blocks.values()))) - idle)
+        used = sum(map(len, itertools.chain(*self._blocks.values()))) - idle + size
+        self._most = max(self._most, used)
         if idle > _SPARE * self._most:
             for blocks in self._blocks.values():
-                blocks[:] = [block for block in blocks if getrefcount(block) != _IDLE]
+                idle_ones = set(map(id, _idle(blocks)))
+                blocks[:] = [block for block in blocks if id(block) not in idle_ones]
         self.allocations += 1
         return _aligned(size)
 
@@ -85,6 +85,22 @@ def _aligned(size: int) -> Block:
     memory = np.empty(size + _ALIGNMENT, np.uint8).view(_Memory)
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size].view(Block)
+
+
+def _with_references(blocks: list[Block]) -> Iterator[tuple[int, Block]]:
+    """Each block with the number of its references: that of the list, those of arrays, and what looking at it adds."""
+    for block in blocks:
+        yield getrefcount(block), block
+
+
+_NO_ARRAYS, _ = next(_with_references([_aligned(1)]))  # what looking adds depends on Python's version
+
+
+def _idle(blocks: list[Block]) -> Iterator[Block]:
+    """Those in which no array lies."""
+    for count, block in _with_references(blocks):
+        if count == _NO_ARRAYS:
+            yield block
 
 
 POOL = Pool()
