@@ -23,7 +23,8 @@ COLUMNS = {
 def cpu_step() -> str:
     """Milliseconds a training step and an eval step, images a second, and the ratio to the best of PyTorch."""
     files = [RESULTS / f"cpu-step-{network}.json" for network in ("lenet", "alexnet-lite")]
-    return "\n\n".join(step_tables(json.loads(file.read_text())) for file in files if file.exists()) or NOT_YET
+    records = [json.loads(file.read_text()) for file in files if file.exists()]
+    return step_tables(*records) if records else NOT_YET
 
 
 def cpu_shapes() -> str:
@@ -32,29 +33,31 @@ def cpu_shapes() -> str:
     return shape_table(json.loads(file.read_text())) if file.exists() else NOT_YET
 
 
-def step_tables(record: dict[str, Any]) -> str:
+def step_tables(*records: dict[str, Any]) -> str:
     """A row a network, batch and number of threads; a column for each subject that was measured somewhere."""
-    names = [name for name in COLUMNS if any(name in run["subjects"] for run in record["runs"])]
-    parts = [_steps(record, names, part, title) for part, title in (("step", "training step"), ("eval", "eval step"))]
-    others = max((max(one["others"]) for run in record["runs"] for one in run["subjects"].values()), default=0.0)
-    ours = [run["subjects"]["gpucnn"] for run in record["runs"] if "gpucnn" in run["subjects"]]
+    runs = [run for record in records for run in record["runs"]]
+    names = [name for name in COLUMNS if any(name in run["subjects"] for run in runs)]
+    parts = [_steps(runs, names, part, title) for part, title in (("step", "training step"), ("eval", "eval step"))]
+    others = max((max(one["others"]) for run in runs for one in run["subjects"].values()), default=0.0)
+    ours = [run["subjects"]["gpucnn"] for run in runs if "gpucnn" in run["subjects"]]
     kernels = " and ".join(sorted({f"`{one['details']['kernels']}`" for one in ours}))
+    rounds = " or ".join(map(str, sorted({record["rounds"] for record in records})))
     how = (
-        f"Median milliseconds of {record['rounds']} rounds, each measurement a process of its own, in turns; in "
+        f"Median milliseconds of {rounds} rounds, each measurement a process of its own, in turns; in "
         "brackets what the slowest and the fastest round leave open. The factor is the time of the fastest eager "
         "PyTorch of the row over gpucnn's. With malloc tuned, glibc keeps freed memory, and no step meets fresh pages. "
         f"Images a second are those of gpucnn with shuffled, cropped and flipped batches. "
         f"Kernels of gpucnn: {kernels}. Others used at most {others:.2f} cores meanwhile."
     )
-    return "\n\n".join([*parts, f"{how} {_where(record)}"])
+    return "\n\n".join([*parts, " ".join([how, *dict.fromkeys(map(_where, records))])])
 
 
-def _steps(record: dict[str, Any], names: list[str], part: str, title: str) -> str:
-    epoch = part == "step" and any("epoch" in run["subjects"].get("gpucnn", {}) for run in record["runs"])
+def _steps(runs: list[dict[str, Any]], names: list[str], part: str, title: str) -> str:
+    epoch = part == "step" and any("epoch" in run["subjects"].get("gpucnn", {}) for run in runs)
     heads = [title, "batch", "threads", *(COLUMNS[name] for name in names), "gpucnn is faster"]
     heads += ["images/s"] * epoch
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for run in record["runs"]:
+    for run in runs:
         found = run["subjects"]
         cells = [run["network"], str(run["batch"]), str(run["threads"])]
         cells += [_ms(found[name][part]["ms"]) if name in found else "" for name in names]
