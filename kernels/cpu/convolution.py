@@ -68,8 +68,21 @@ class Plan:
             return "winograd"
         return "rows" if not self.exact and winograd_rows.fits(*geometry) else "direct"
 
-    def along(self, table: Callable) -> tuple[np.ndarray, np.ndarray]:
-        """A table of windows.py for the rows and for the columns."""
+    # the tables of windows.py, for the rows and for the columns
+
+    @cached_property
+    def windows(self) -> tuple:
+        return self._along(windows)
+
+    @cached_property
+    def readers(self) -> tuple:
+        return self._along(readers)
+
+    @cached_property
+    def pixels(self) -> tuple:
+        return self._along(pixels)
+
+    def _along(self, table: Callable) -> tuple:
         return along(table, self.x[2:], self.sizes, self.w[2:], self.stride, self.padding)
 
 
@@ -90,14 +103,13 @@ def forward(call: Plan, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> t
         v, m = _chunks(call)
         winograd.forward(x, u, bias, lines(y), codes, v, m, call.padding, pool, code is not None)
     elif call.way == "rows":
-        rows, _ = call.along(windows)
+        rows, _ = call.windows
         winograd_rows.forward(
             x, w, bias, lines(y), codes, rows, call.stride[0], call.padding[1], pool, code is not None
         )
     else:
-        rows, columns = call.along(windows)
         a = _packed(w, False)
-        direct.convolve(x, a, bias, lines(y), codes, rows, columns, (1, 1), 1, pool, code is not None)
+        direct.convolve(x, a, bias, lines(y), codes, *call.windows, (1, 1), 1, pool, code is not None)
     return y, code
 
 
@@ -121,8 +133,7 @@ def backward(call: Plan, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool
         )  # fmt: skip
         return gx, gw, gb
     if need_w:
-        rows = call.along(windows)[0]
-        row_taps, column_taps = call.along(pixels)
+        (rows, _), (row_taps, column_taps) = call.windows, call.pixels
         if call.way == "rows":
             winograd_rows.backward_weight(
                 gy_lines, codes, x_lines, gw, gb, rows, row_taps, call.stride[0], call.padding[1], pool, fused
@@ -132,8 +143,8 @@ def backward(call: Plan, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool
             column = call.sizes[1], call.stride[1], call.padding[1]
             direct.backward_weight(gy_lines, codes, x_lines, gw, gb, sums, rows, column_taps, *column, pool, fused)
     if need_x:
-        rows, columns = call.along(readers)
         if call.way == "rows":
+            rows, _ = call.readers
             winograd_rows.backward_input(
                 gy_lines, codes, w, gx_lines, rows, call.stride[0], call.padding[1], pool, fused
             )
@@ -142,7 +153,7 @@ def backward(call: Plan, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool
                 shape = call.x[0], call.w[0], *call.sizes
                 gy_lines = lines(maxpool2d_cpu.backward(gy, code, shape, pool, pool, (0, 0)))
             a = _packed(w, True)
-            direct.convolve(gy_lines, a, _NO_BIAS, gx_lines, _UNFUSED, rows, columns, call.stride, -1, (1, 1), False)
+            direct.convolve(gy_lines, a, _NO_BIAS, gx_lines, _UNFUSED, *call.readers, call.stride, -1, (1, 1), False)
     return gx, gw, gb
 
 
