@@ -108,8 +108,9 @@ def forward(call: Plan, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> t
             x, w, bias, lines(y), codes, rows, call.stride[0], call.padding[1], pool, code is not None
         )
     else:
-        a = _packed(w, False)
-        direct.convolve(x, a, bias, lines(y), codes, *call.windows, (1, 1), 1, pool, code is not None)
+        a, y_lines = _packed(w, False), lines(y)
+        room = direct.room_for(x, a, y_lines, pool, call.stride[0])
+        direct.convolve(x, a, bias, y_lines, codes, *call.windows, (1, 1), 1, pool, code is not None, room)
     return y, code
 
 
@@ -153,7 +154,9 @@ def backward(call: Plan, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool
                 shape = call.x[0], call.w[0], *call.sizes
                 gy_lines = lines(maxpool2d_cpu.backward(gy, code, shape, pool, pool, (0, 0)))
             a = _packed(w, True)
-            direct.convolve(gy_lines, a, _NO_BIAS, gx_lines, _UNFUSED, *call.readers, call.stride, -1, (1, 1), False)
+            room = direct.room_for(gy_lines, a, gx_lines, (1, 1), 1)
+            tables = *call.readers, call.stride, -1
+            direct.convolve(gy_lines, a, _NO_BIAS, gx_lines, _UNFUSED, *tables, (1, 1), False, room)
     return gx, gw, gb
 
 

@@ -11,12 +11,13 @@ architectures".
 Work is divided over threads so that each sum has one order, whatever their number.
 """
 
+import numba
 import numpy as np
 from numba import prange
 
 from ..maxpool2d_xp import DEAD
 from .compiled import compiled, inlined
-from .layout import LINE, LINE_BYTES
+from .layout import LINE, LINE_BYTES, plain
 from .simd import LANES, address, lane_sum, load, load_codes, relu_maxpool, splat, store, where_equal
 from .target import TARGET
 from .tiles import (
@@ -35,6 +36,7 @@ _WIDTH = TARGET.lines * LINE  # images of a tile
 _L2 = 1 << 18  # bytes of it for the inputs of a row
 _TERMS = 256  # of a sum that is added up at a time: its rounding errors grow with that number
 _TASKS = 16  # in the gradient of w, at least
+_NO_ROOM = np.empty((0, 0), np.float32)
 _LINES_IN_L1 = 64  # of each of the dot_rows + dot_columns operands in the gradient of w
 
 _LINES, _WEIGHTS, _CODES = "f4[:,:,:,:]", "f4[:,:,:,::1]", "u1[:,:,:,:]"
@@ -84,14 +86,42 @@ def fill_walk(walk, depth, kernel, ys, xs, taps, steps):
     return place
 
 
+def room_for(x: np.ndarray, a: np.ndarray, out: np.ndarray, pool: tuple, stride: int) -> np.ndarray:
+    """Memory where `convolve` copies the rows of x that a task reads, for each thread; empty where that is no use.
+
+    Where hardly a line of a row of windows fits L2, a task takes the fewest, and each pixel would be a jump of its own.
+    """
+    depth, kh = a.shape[1:3]
+    lanes = out.shape[3]
+    if lanes == _WIDTH or lines_at_a_time.py_func(depth * kh * x.shape[2], lanes) > _WIDTH:
+        return _NO_ROOM
+    rows = (pool[0] - 1) * stride + kh
+    return plain((numba.get_num_threads(), depth * (rows * x.shape[2] | 1) * _WIDTH))
+
+
+@inlined
+def _copy_rows(x, top, bottom, first_lane, end, room):
+    """(address, steps of channels, rows and columns) of a copy of some lanes of the rows top .. bottom - 1."""
+    width = x.shape[2]
+    start, pixel = address(room, (0,)), 4 * _WIDTH
+    steps = ((bottom - top) * width | 1) * pixel, width * pixel, pixel
+    for k in range(x.shape[0]):
+        for row in range(top, bottom):
+            at, to = address(x, (k, row, 0, first_lane)), start + k * steps[0] + (row - top) * steps[1]
+            for column in range(width):
+                for lane in range(0, end - first_lane, LANES):
+                    store(to + column * pixel + 4 * lane, load(at + column * x.strides[2] + 4 * lane))
+    return start, steps
+
+
 @compiled(
     f"void({_LINES}, f4[:,:,:,:,::1], f4[::1], {_LINES}, {_CODES}, i8[:,::1], i8[:,::1], "
-    "UniTuple(i8, 2), i8, UniTuple(i8, 2), b1)",
+    "UniTuple(i8, 2), i8, UniTuple(i8, 2), b1, f4[:,::1])",
     level=1,
     parallel=True,
 )
-def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
-    """y = the sums of windows of x with the packed weights a, plus b, which may be empty.
+def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused, copies):
+    """y = the sums of windows of x with the packed weights a, plus b, which may be empty; copies: see `room_for`.
 
     With the table `windows` (windows.py), taps (1, 1) and direction 1, the forward pass; where `fused`, the max pool
     after a ReLU with its code. With `readers`, taps `stride` and direction -1, from gy, the gradient of the input.
@@ -100,7 +130,6 @@ def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
     lanes, pooled_rows, pooled_columns = y.shape[3], y.shape[1], y.shape[2]
     tiles = tiles_of(count, HEIGHTS)
     starts, start_step = lines_of_bias(b), LINE_BYTES if b.size else 0
-    steps = (x.strides[0], direction * x.strides[1], direction * x.strides[2])
     group = lines_at_a_time(depth * kh * x.shape[2], lanes)
     for index in prange(tile_count(lanes, group) * pooled_rows):
         task = np.int64(index)
@@ -110,6 +139,13 @@ def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
         walk = np.empty((depth * kh * kw, 2), np.int32)
         known = (np.int64(-1), np.int64(-1), np.int64(-1), np.int64(-1))
         length = 0
+        origin, top, steps = address(x, (0, 0, 0, first_lane)), np.int64(0), x.strides[:3]
+        if copies.size > 0:
+            top, bottom = rows[row * qh, 2], min(x.shape[1], rows[row * qh + qh - 1, 2] + rows[row * qh + qh - 1, 1])
+            if direction < 0:
+                top, bottom = top - rows[row * qh, 1] + 1, top + 1
+            origin, steps = _copy_rows(x, top, bottom, first_lane, end, copies[numba.get_thread_id()])
+        places = steps[0], direction * steps[1], direction * steps[2]
         for tile in range(len(a)):
             first, channels = tile_range(tile, tiles, HEIGHTS, count)
             for column in range(pooled_columns):
@@ -119,19 +155,19 @@ def convolve(x, a, b, y, code, rows, columns, taps, direction, pool, fused):
                     window = (rows[oy, 0], rows[oy, 1], columns[ox, 0], columns[ox, 1])
                     if known != window:
                         known = window
-                        length = fill_walk(walk, depth, (kh, kw), window[:2], window[2:], taps, steps)
+                        length = fill_walk(walk, depth, (kh, kw), window[:2], window[2:], taps, places)
                     if fused:
                         sums, step = address(before_pool, (0, dy, dx, 0)), before_pool.strides[0]
                     else:
                         sums, step = address(y, (first, oy, ox, first_lane)), y.strides[0]
-                    images = address(x, (0, rows[oy, 2], columns[ox, 2], 0))
+                    images = origin + (rows[oy, 2] - top) * steps[1] + columns[ox, 2] * steps[2]
                     for lane in range(first_lane, end, _WIDTH):
                         to = sums + 4 * (lane - first_lane)
                         start, start_row, start_line = address(starts, (first,)) if b.size else 0, start_step, 0
                         for part in range(0, max(length, 1), _TERMS):
                             multiply(
                                 to, step, LINE_BYTES, start, start_row, start_line,
-                                address(a, (tile,)), 4, TARGET.rows, images + 4 * lane, LINE_BYTES,
+                                address(a, (tile,)), 4, TARGET.rows, images + 4 * (lane - first_lane), LINE_BYTES,
                                 address(walk, (part,)), min(_TERMS, length - part), channels,
                                 min(TARGET.lines, (end - lane) // LINE),
                             )  # fmt: skip
