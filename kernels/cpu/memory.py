@@ -46,11 +46,12 @@ class Pool:
 
     def take(self, size: int) -> Block:
         """A block of at least `size` bytes, aligned to cache lines, its content undefined."""
-        blocks = self._blocks[_rounded(size)]
+        size = _rounded(size)
+        blocks = self._blocks[size]
         with self._lock:
             block = next(_idle(blocks), None)
             if block is None:
-                block = self._allocate(_rounded(size))
+                block = self._allocate(size)
                 blocks.append(block)
         block.shape_of = None
         if self.poison:

@@ -189,15 +189,12 @@ def load4(at, step):
 
 @inlined
 def load6(at, step):
-    return load(at), load(at + step), load(at + 2 * step), load(at + 3 * step), load(at + 4 * step), load(at + 5 * step)
+    return (*load4(at, step), load(at + 4 * step), load(at + 5 * step))
 
 
 @inlined
 def load8(at, step):
-    return (
-        load(at), load(at + step), load(at + 2 * step), load(at + 3 * step),
-        load(at + 4 * step), load(at + 5 * step), load(at + 6 * step), load(at + 7 * step),
-    )  # fmt: skip
+    return (*load4(at, step), *load4(at + 4 * step, step))
 
 
 @inlined
@@ -210,24 +207,15 @@ def store4(at, step, values):
 
 @inlined
 def store6(at, step, values):
-    store(at, values[0])
-    store(at + step, values[1])
-    store(at + 2 * step, values[2])
-    store(at + 3 * step, values[3])
+    store4(at, step, values[:4])
     store(at + 4 * step, values[4])
     store(at + 5 * step, values[5])
 
 
 @inlined
 def store8(at, step, values):
-    store(at, values[0])
-    store(at + step, values[1])
-    store(at + 2 * step, values[2])
-    store(at + 3 * step, values[3])
-    store(at + 4 * step, values[4])
-    store(at + 5 * step, values[5])
-    store(at + 6 * step, values[6])
-    store(at + 7 * step, values[7])
+    store4(at, step, values[:4])
+    store4(at + 4 * step, step, values[4:])
 
 
 @inlined
