@@ -20,6 +20,7 @@ from gpucnn_kernels.cpu.layout import lines
 import gpucnn as g
 import gpucnn.functional as F
 from gpucnn.errors import UsageError
+from gpucnn.graph import Graph
 from gpucnn.models import model_class
 
 Array = Any
@@ -55,6 +56,7 @@ class Ours:
             raise Skipped(str(error)) from None
         self.model = model(network).to(self.device)
         self.optimizer = g.optim.SGD(self.model.named_parameters(), **RECIPE)
+        self.forward_backward = Graph(self.model, self.device)
 
     def batch(self, x: Array, y: Array) -> tuple[Array, Array]:
         """As `Batches` gives them: in the layout of the kernels."""
@@ -66,9 +68,7 @@ class Ours:
         self.model.train(training)
 
     def step(self, x: Array, y: Array) -> float:
-        loss = F.cross_entropy(self.model(g.Tensor(x, device=self.device)), y)
-        self.optimizer.zero_grad()
-        loss.backward()
+        loss, _ = self.forward_backward(x, y)
         self.optimizer.step()
         return loss.item()
 
@@ -196,6 +196,7 @@ class Subject:
 SUBJECTS = {
     "gpucnn": Subject("gpucnn", Ours),
     "gpucnn-no-fuse": Subject("gpucnn", Ours, {"fuse": False}),
+    "gpucnn-no-graph": Subject("gpucnn", Ours, {"graph": False}),
     "gpucnn-exact": Subject("gpucnn", Ours, {"kernels": "exact"}),
     "torch": Subject("torch", Torch),
     "torch-channels-last": Subject("torch", Torch, {"channels_last": True}),

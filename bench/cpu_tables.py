@@ -9,6 +9,7 @@ NOT_YET = "Not measured yet: `make bench-cpu`."
 COLUMNS = {
     "gpucnn": "gpucnn",
     "gpucnn-no-fuse": "`--no-fuse`",
+    "gpucnn-no-graph": "`--no-graph`",
     "gpucnn-exact": "`--kernels exact`",
     "torch": "PyTorch",
     "torch-channels-last": "channels_last",

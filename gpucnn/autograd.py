@@ -38,6 +38,7 @@ class Function:
     (None then stands in its place). There are no second derivatives.
     """
 
+    repeatable = False  # whether it computes with kernels alone, from nothing but its arrays: see graph.py
     needs: tuple[bool, ...] = ()
     gy: Array | None = None  # the gradient of the output, collected from all its users
     inputs: Any = ()  # the Tensors it was applied to; None once backward has run
@@ -88,9 +89,9 @@ class Function:
 
 def backward(y: Any, gradient: Array) -> None:
     """Add d y / d leaf, weighted with `gradient` (an array of y's shape), to the grad of every leaf behind y."""
-    tape = _recorded_before(y.function) if y.function else []
+    functions = tape(y)
     _accumulate(y.function or y, gradient)
-    for function in tape:
+    for function in functions:
         function.run_backward()
 
 
@@ -101,10 +102,10 @@ def _accumulate(target: Any, gradient: Array) -> None:
     setattr(target, name, gradient if before is None else before + gradient)
 
 
-def _recorded_before(last: Function) -> list[Function]:
-    """`last` and every Function its value depends on, latest first. RuntimeError where one has run already."""
-    found = {id(last): last}
-    waiting = [last]
+def tape(y: Any) -> list[Function]:
+    """Every Function that the Tensor y depends on, latest first. RuntimeError where one has run backward already."""
+    waiting = [y.function] if y.function else []
+    found = {id(function): function for function in waiting}
     while waiting:
         function = waiting.pop()
         if function.inputs is None:

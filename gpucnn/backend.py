@@ -27,13 +27,15 @@ class Device:
     `sim` runs the kernels of cuda on the CPU, over NumPy arrays. `kernels` names the implementation to use for
     every op that has it (the reference `xp` elsewhere), or single ops, by an implementation or the path of a
     CUDA C file: `"conv2d=raw,maxpool2d=my_pool.cu"`. None takes the fastest kind of the device. `exact` is the kind
-    `cpu` without Winograd's convolution. `fuse` lets layers run as one where there is a kernel for them together.
+    `cpu` without Winograd's convolution. `fuse` lets layers run as one where there is a kernel for them together,
+    `graph` repeats recorded kernels instead of the Python that chose them (graph.py).
     """
 
     type: str = "cpu"
     index: int = 0
     kernels: str | None = None
     fuse: bool = True
+    graph: bool = True
 
     def __post_init__(self) -> None:
         if self.type not in KINDS:
@@ -169,6 +171,15 @@ def prepare(device: Device, run: Callable[[], object]) -> None:
         compile_ahead(run)
 
 
+def recorder(device: Device) -> Any:
+    """What records the kernels of a step on this device, to repeat them; None where nothing does, or nothing should."""
+    if not device.graph or not compiles_for_cpu(device):
+        return None
+    from gpucnn_kernels.cpu.recording import Recording
+
+    return Recording
+
+
 def unfavourable(device: Device) -> list[tuple[str, str]]:
     """(what slows the kernels down, what to do) for each such thing on this machine; known after a first step."""
     if not compiles_for_cpu(device):
@@ -188,7 +199,7 @@ def on_host(array: Array) -> bool:
     return not hasattr(array, "get")
 
 
-def parse_device(text: str, kernels: str | None = None, fuse: bool = True) -> tuple[Device, str]:
+def parse_device(text: str, kernels: str | None = None, fuse: bool = True, graph: bool = True) -> tuple[Device, str]:
     """`auto`, `cpu`, `sim`, `cuda` or `cuda:1` -> (device, why it was chosen).
 
     DeviceError where what was asked for by name cannot run its kernels; `auto` takes the CPU where there is no GPU.
@@ -197,14 +208,14 @@ def parse_device(text: str, kernels: str | None = None, fuse: bool = True) -> tu
     if name not in ("auto", *KINDS) or (index and (name != "cuda" or not index.isdecimal())):
         raise UsageError(f"unknown device {text!r}", f"the devices are auto, {_DEVICES}")
     if name in ("cpu", "sim"):
-        return _able(Device(name, kernels=kernels, fuse=fuse)), "as asked"
+        return _able(Device(name, kernels=kernels, fuse=fuse, graph=graph)), "as asked"
     fault = probe_cuda(int(index or 0))
     if name == "cuda":
         if fault:
             raise DeviceError(f"--device {text}: {fault.args[0]}", fault.hint)
     elif fault:
-        return Device("cpu", kernels=kernels, fuse=fuse), f"auto: {fault.args[0]}"
-    device = Device("cuda", int(index or 0), kernels, fuse)
+        return Device("cpu", kernels=kernels, fuse=fuse, graph=graph), f"auto: {fault.args[0]}"
+    device = Device("cuda", int(index or 0), kernels, fuse, graph)
     device.xp.cuda.Device(device.index).use()  # CuPy's own ops allocate on its current device
     return _able(device), "as asked" if name == "cuda" else "auto: a GPU that runs kernels"
 

@@ -232,6 +232,8 @@ class Sum(Function):
 
 
 class Reshape(Function):
+    repeatable = True
+
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
 

@@ -11,6 +11,7 @@ from .autograd import no_grad
 from .backend import Array, Device
 from .data.batches import Batches
 from .errors import DivergedError
+from .graph import Graph
 from .layers import Dropout
 from .module import Module
 from .optim import Optimizer, Schedule
@@ -90,6 +91,7 @@ def fit(
     steps = min(len(train), limit_batches or len(train))
     dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
     first_dropout = device.kernel("philox").DROPOUT
+    gradients = Graph(model, device, label_smoothing)  # a forward and a backward pass
     for epoch in range(epochs):
         model.train()
         meter = Meter(device)
@@ -99,12 +101,9 @@ def fit(
             for i, layer in enumerate(dropouts):
                 layer.place = F.Place(seed, first_dropout + i, epoch, batch.samples)
             optimizer.lr = top_lr * schedule(epoch * steps + step)
-            logits = model(Tensor(batch.x, device=device))
-            loss = F.cross_entropy(logits, batch.y, label_smoothing=label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
+            loss, logits = gradients(batch.x, batch.y)
             optimizer.step()
-            meter.add(loss.data, logits.data, batch.y)
+            meter.add(loss, logits, batch.y)
             now = time.perf_counter()
             if now - last_reading > _SECONDS_BETWEEN_READINGS or step + 1 == steps:
                 last_reading = now

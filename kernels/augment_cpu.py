@@ -12,7 +12,7 @@ from numba import prange
 from .arrays import Array
 from .augment_xp import PAD, SQUARE
 from .cpu.compiled import compiled, inlined
-from .cpu.layout import empty, lines, to_out
+from .cpu.layout import empty, to_out
 
 _NO_WORDS = np.zeros((0, 4), np.uint32)
 
@@ -33,8 +33,8 @@ def forward(
     if x.dtype != np.uint8 or mean.dtype != np.float32:
         raise NotImplementedError(f"augment takes uint8 to float32, got {x.dtype} to {mean.dtype}")
     table = ((np.arange(256, dtype=np.float32) - mean[:, None]) / std[:, None]).astype(np.float32)
-    y = empty((len(samples), *x.shape[1:]))
-    _fill(x, samples, _NO_WORDS if words is None else words, table, crop, flip, cutout, lines(y))
+    y, y_lines = empty((len(samples), *x.shape[1:]))
+    _fill(x, samples, _NO_WORDS if words is None else words, table, crop, flip, cutout, y_lines)
     return to_out(y, out)
 
 

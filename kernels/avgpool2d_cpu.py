@@ -16,8 +16,8 @@ from .shapes import expect
 
 def forward(x: Array, size: Pair, stride: Pair, padding: Pair, out: Array | None = None, workspace=None) -> Array:
     """y (n, c, oh, ow)"""
-    y = layout.empty((*x.shape[:2], *out_size(x.shape[2:], size, stride, padding)))
-    _forward(layout.lines(x), layout.lines(y), *size, *stride, *padding)
+    y, y_lines = layout.empty((*x.shape[:2], *out_size(x.shape[2:], size, stride, padding)))
+    _forward(layout.lines(x), y_lines, *size, *stride, *padding)
     return layout.to_out(y, out)
 
 
@@ -26,9 +26,9 @@ def backward(
 ) -> Array:
     """gx (n, c, h, w)"""
     expect("gy", gy, (*x_shape[:2], *out_size(x_shape[2:], size, stride, padding)))
-    gx = layout.empty(x_shape)
+    gx, gx_lines = layout.empty(x_shape)
     rows, columns = along(readers, x_shape[2:], gy.shape[2:], size, stride, padding)
-    _backward(layout.lines(gy), layout.lines(gx), rows, columns, 1 / (size[0] * size[1]))
+    _backward(layout.lines(gy), gx_lines, rows, columns, 1 / (size[0] * size[1]))
     return layout.to_out(gx, out)
 
 

@@ -20,9 +20,9 @@ def forward(
 ) -> tuple[Array, Array]:
     """loss () and log_p (n, classes)"""
     expect("target", target, logits.shape[:1])
-    log_p = layout.empty(logits.shape)
-    target = target.astype(np.int32)
-    loss = np.asarray(_forward(layout.lines(logits), target, label_smoothing, layout.lines(log_p)), np.float32)
+    log_p, log_p_lines = layout.empty(logits.shape)
+    loss = np.empty((), np.float32)
+    _forward(layout.lines(logits), _integers(target), label_smoothing, log_p_lines, loss.reshape(1))
     return layout.to_out((loss, log_p), out)
 
 
@@ -33,16 +33,20 @@ def backward(
     n, classes = log_p.shape
     expect("gy", gy, ())
     expect("target", target, (n,))
-    gx = layout.empty(log_p.shape)
-    scale, share = float(gy) / n, label_smoothing / classes
-    log_p, target = layout.lines(log_p), target.astype(np.int32)
-    _backward(scale, log_p, target, 1 - label_smoothing, share, layout.lines(gx))
+    gx, gx_lines = layout.empty(log_p.shape)
+    share = label_smoothing / classes
+    gy = np.asarray(gy, np.float32).reshape(1)
+    _backward(gy, layout.lines(log_p), _integers(target), 1 - label_smoothing, share, gx_lines)
     return layout.to_out(gx, out)
 
 
-@compiled("f8(f4[:,:], i4[::1], f8, f4[:,:])")
-def _forward(logits, target, label_smoothing, log_p):
-    """Fills log_p; the loss. Lanes behind the last image are computed as all others, and count for nothing."""
+def _integers(target: Array) -> np.ndarray:
+    return np.ascontiguousarray(target, np.int32)
+
+
+@compiled("void(f4[:,:], i4[::1], f8, f4[:,:], f4[::1])")
+def _forward(logits, target, label_smoothing, log_p, loss):
+    """Fills log_p and loss (1,). Lanes behind the last image are computed as all others, and count for nothing."""
     classes, lanes = logits.shape
     n, step = len(target), logits.strides[0]
     line = np.empty(LANES, np.float32)
@@ -65,14 +69,15 @@ def _forward(logits, target, label_smoothing, log_p):
             if label_smoothing > 0:  # a class of probability 0 makes the loss infinite only where smoothing wants it
                 for k in range(classes):
                     everywhere += log_p[k, lane]
-    loss = -(1 - label_smoothing) * at_target / n
-    return loss - label_smoothing * everywhere / (n * classes) if label_smoothing > 0 else loss
+    total = -(1 - label_smoothing) * at_target / n
+    loss[0] = total - label_smoothing * everywhere / (n * classes) if label_smoothing > 0 else total
 
 
-@compiled("void(f4, f4[:,:], i4[::1], f4, f4, f4[:,:])")
-def _backward(scale, log_p, target, sure, share, gx):
-    """gx = (exp(log_p) - share - sure at the target) * scale; zeros in the lanes behind the last image."""
+@compiled("void(f4[:], f4[:,:], i4[::1], f4, f4, f4[:,:])")
+def _backward(gy, log_p, target, sure, share, gx):
+    """gx = (exp(log_p) - share - sure at the target) * gy / n; zeros in the lanes behind the last image."""
     classes, lanes = log_p.shape
+    scale = np.float32(np.float64(gy[0]) / len(target))
     for k in range(classes):
         for lane in range(0, lanes, LANES):
             p = exp(load(log_p.ctypes.data + k * log_p.strides[0] + lane * 4))

@@ -33,9 +33,8 @@ def forward(
     """y, of x's shape."""
     n = len(x)
     expect("samples", samples, (n,))
-    y = layout.empty(x.shape)
+    y, to = layout.empty(x.shape)
     draws = prod(x.shape[1:2] if channels else x.shape[1:])
-    to = layout.lines(y)
     lanes = to.shape[-1]
     shape = draws, prod(x.shape[1:]) // max(draws, 1), lanes
     places = layout.plain((lanes,), np.uint32)

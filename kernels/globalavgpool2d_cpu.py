@@ -16,22 +16,21 @@ from .shapes import expect
 
 def forward(x: Array, out: Array | None = None, workspace=None) -> Array:
     """y (n, c, 1, 1)"""
-    y = layout.empty((*x.shape[:2], 1, 1))
-    _forward(_planes(x), _planes(y))
+    y, y_lines = layout.empty((*x.shape[:2], 1, 1))
+    _forward(_planes(layout.lines(x)), _planes(y_lines))
     return layout.to_out(y, out)
 
 
 def backward(gy: Array, x_shape: tuple, out: Array | None = None, workspace=None) -> Array:
     """gx (n, c, h, w)"""
     expect("gy", gy, (*x_shape[:2], 1, 1))
-    gx = layout.empty(x_shape)
-    _backward(_planes(gy), _planes(gx))
+    gx, gx_lines = layout.empty(x_shape)
+    _backward(_planes(layout.lines(gy)), _planes(gx_lines))
     return layout.to_out(gx, out)
 
 
 def _planes(x: np.ndarray) -> np.ndarray:
-    """(c, pixels, lanes)"""
-    x = layout.lines(x)
+    """(c, h, w, lanes) -> (c, pixels, lanes)"""
     return x.reshape(len(x), prod(x.shape[1:-1]), x.shape[-1])
 
 

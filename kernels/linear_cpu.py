@@ -37,8 +37,8 @@ def forward(x: Array, w: Array, b: Array | None, out: Array | None = None, works
     expect("w", w, (co, ci))
     if b is not None:
         expect("b", b, (co,))
-    y = layout.empty((n, co))
-    _product(_in_lines(layout.lines(y)), _NO_BIAS if b is None else b, w, _in_lines(layout.lines(x)))
+    y, y_lines = layout.empty((n, co))
+    _product(_in_lines(y_lines), _NO_BIAS if b is None else b, w, _in_lines(layout.lines(x)))
     return layout.to_out(y, out)
 
 
@@ -46,8 +46,8 @@ def backward_input(gy: Array, w: Array, out: Array | None = None, workspace=None
     """gx (n, ci)"""
     n, (co, ci) = len(gy), w.shape
     expect("gy", gy, (n, co))
-    gx = layout.empty((n, ci))
-    _product(_in_lines(layout.lines(gx)), _NO_BIAS, w.T, _in_lines(layout.lines(gy)))
+    gx, gx_lines = layout.empty((n, ci))
+    _product(_in_lines(gx_lines), _NO_BIAS, w.T, _in_lines(layout.lines(gy)))
     return layout.to_out(gx, out)
 
 
@@ -63,7 +63,7 @@ def backward_weight(gy: Array, x: Array, out: tuple | None = None, workspace=Non
     whole = gw if ci % LINE == 0 else layout.plain((co, count * LINE))
     _product(_in_lines(whole), _NO_BIAS, gy, panels.transpose(1, 0, 2))
     if whole is not gw:
-        gw[...] = whole[:, :ci]
+        _cut(whole, gw)
     return layout.to_out((gw, gb), out)
 
 
@@ -124,6 +124,13 @@ def _product_on_threads(c, bias, a, b, packed):
                         part + (row - row0) * part_row, part_row, height, address(b, (k, line)), b.strides[1],
                         address(walk, (0,)), steps, height, min(LINES, lines - line),
                     )  # fmt: skip
+
+
+@compiled("void(f4[:,::1], f4[:,::1])")
+def _cut(whole, gw):
+    for o in range(gw.shape[0]):
+        for i in range(gw.shape[1]):
+            gw[o, i] = whole[o, i]
 
 
 @compiled("void(f4[:,:], f4[:,:,:], f4[:,:], f4[:])")

@@ -24,11 +24,9 @@ def forward(
     if size[0] * size[1] > DEAD:
         raise NotImplementedError(f"max pooling over {size[0]}x{size[1]} places: a window has at most {DEAD}")
     shape = *x.shape[:2], *out_size(x.shape[2:], size, stride, padding)
-    y, code = layout.empty(shape), layout.empty(shape, np.uint8)
-    _forward(layout.lines(x), layout.lines(y), layout.lines(code), *size, *stride, *padding)
-    if out is None:
-        return y, code
-    return layout.to_out(y, out[0]), layout.to_out(code, out[1])
+    (y, y_lines), (code, code_lines) = layout.empty(shape), layout.empty(shape, np.uint8)
+    _forward(layout.lines(x), y_lines, code_lines, *size, *stride, *padding)
+    return layout.to_out((y, code), out)
 
 
 def backward(
@@ -44,9 +42,9 @@ def backward(
     """gx (n, c, h, w)"""
     expect("code", code, gy.shape)
     expect("gy", gy, (*x_shape[:2], *out_size(x_shape[2:], size, stride, padding)))
-    gx = layout.empty(x_shape)
+    gx, gx_lines = layout.empty(x_shape)
     rows, columns = along(readers, x_shape[2:], gy.shape[2:], size, stride, padding)
-    _backward(layout.lines(gy), layout.lines(code), layout.lines(gx), rows, columns, size[1], stride)
+    _backward(layout.lines(gy), layout.lines(code), gx_lines, rows, columns, size[1], stride)
     return layout.to_out(gx, out)
 
 

@@ -19,22 +19,26 @@ _PARTS = 32
 
 def forward(x: Array, out: Array | None = None, workspace=None) -> Array:
     """y, of x's shape; NaN stays NaN."""
-    y = layout.empty(x.shape or (1,))
-    _forward(_rows(x), _rows(y))
+    y, y_lines = layout.empty(x.shape or (1,))
+    _forward(_rows(_lines(x)), _rows(y_lines))
     return layout.to_out(y.reshape(x.shape), out)
 
 
 def backward(gy: Array, y: Array, out: Array | None = None, workspace=None) -> Array:
     """gx: gy where y is positive, else 0."""
     expect("gy", gy, y.shape)
-    gx = layout.empty(gy.shape or (1,))
-    _backward(_rows(gy), _rows(y), _rows(gx))
+    gx, gx_lines = layout.empty(gy.shape or (1,))
+    _backward(_rows(_lines(gy)), _rows(_lines(y)), _rows(gx_lines))
     return layout.to_out(gx.reshape(gy.shape), out)
 
 
+def _lines(x: np.ndarray) -> np.ndarray:
+    """A number without dimensions is one image."""
+    return layout.lines(x if x.ndim else x.reshape(1))
+
+
 def _rows(x: np.ndarray) -> np.ndarray:
-    """(rows, lanes); a number without dimensions is one image."""
-    x = layout.lines(x if x.ndim else x.reshape(1))
+    """(..., lanes) -> (rows, lanes)"""
     return x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 

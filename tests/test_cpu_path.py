@@ -10,8 +10,9 @@ from gpucnn_kernels.cpu.memory import POOL
 
 import gpucnn as g
 import gpucnn.functional as F
-from gpucnn import Device, Tensor
+from gpucnn import Device
 from gpucnn.data.batches import Batches
+from gpucnn.graph import Graph
 from gpucnn.models import model_class
 from gpucnn.optim import SGD
 
@@ -107,13 +108,12 @@ def training(network, n, device):
     batches = Batches(x, y, n, device=device, **pixels, shuffle=True, augment=("crop", "flip"))
     model = build().initialize(0).to(device)
     optimizer = SGD(model.named_parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    graph = Graph(model, device)
     dropouts = [module for module in model.modules() if isinstance(module, g.Dropout)]
     for batch in batches.epoch(0):
         for use, layer in enumerate(dropouts, device.kernel("philox").DROPOUT):
             layer.place = F.Place(0, use, 0, batch.samples)
-        loss = F.cross_entropy(model(Tensor(batch.x, device=device)), batch.y)
-        optimizer.zero_grad()
-        loss.backward()
+        loss, _ = graph(batch.x, batch.y)
         optimizer.step()
         yield loss.item()
 
@@ -127,8 +127,9 @@ def two_threads():
 
 
 @pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("graph", [True, False])
 @pytest.mark.parametrize("network, n, most", [("lenet", 128, 64), ("lenet", 37, 64), ("alexnet-lite", 16, 256)])
-def test_a_step_allocates_nothing_once_it_is_warm(network, n, most, fuse, two_threads):
+def test_a_step_allocates_nothing_once_it_is_warm(network, n, most, graph, fuse, two_threads):
     """No block of the pool, nothing that stays, and never more at once than `most` KB besides.
 
     tracemalloc sees what Python, NumPy and Numba take. All that they do take in a step are the tape, the numbers of a
@@ -136,7 +137,8 @@ def test_a_step_allocates_nothing_once_it_is_warm(network, n, most, fuse, two_th
     rows of alexnet-lite's largest linear layer. The smallest activation of lenet's convolutions at a batch of 128 has
     200 KB, all arrays of its step together have 2 MB; those of alexnet-lite at 16 have 9 MB.
     """
-    steps = training(network, n, Device("cpu", fuse=fuse))
+    steps = training(network, n, Device("cpu", fuse=fuse, graph=graph))
+    next(steps)
     next(steps)
     next(steps)
     allocations = POOL.allocations

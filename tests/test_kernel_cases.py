@@ -74,9 +74,9 @@ def in_lines(x, n, fill):
     """x in the layout of the CPU, `fill` in the lanes behind image n, if it is an array of float32 images or codes."""
     if not isinstance(x, np.ndarray) or x.ndim < 2 or len(x) != n or x.dtype.kind == "i":
         return x
-    y = layout.empty(x.shape, x.dtype)
+    y, lines = layout.empty(x.shape, x.dtype)
     y[...] = x
-    layout.lines(y)[..., n:] = fill
+    lines[..., n:] = fill
     return y
 
 

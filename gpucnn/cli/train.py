@@ -32,6 +32,8 @@ NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no 
 @data_options
 @device_options
 @threads_option
+@click.option("--graph/--no-graph", default=True,
+              help="Record the kernels of a step and repeat them without Python.  [default: graph]")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("-b", "--batch-size", type=click.IntRange(1), default=128, show_default=True)
 @click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), default="sgd", show_default=True)
@@ -78,7 +80,7 @@ class Run:
     def __init__(self, flags: dict[str, Any], output: Output) -> None:
         self.flags, self.output = flags, output
         make_model = model_class(flags["model"])
-        self.device, why = parse_device(flags["device"], flags["kernels"], flags["fuse"])
+        self.device, why = parse_device(flags["device"], flags["kernels"], flags["fuse"], flags["graph"])
         if flags["threads"] is not None:
             set_threads(flags["threads"], self.device)
         size = make_model.image_size or (32, 32)

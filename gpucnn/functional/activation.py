@@ -8,6 +8,8 @@ from ..tensor import Tensor
 
 
 class ReLU(Function):
+    repeatable = True
+
     def forward(self, x: Array) -> Array:
         self.y = self.device.kernel("relu", x.dtype).forward(self.device.contiguous(x))
         return self.y

@@ -13,6 +13,7 @@ class Conv2d(Function):
 
     def __init__(self, stride: tuple[int, int], padding: tuple[int, int], groups: int) -> None:
         self.stride, self.padding, self.groups = stride, padding, groups
+        self.repeatable = groups == 1
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
         self.x, self.w, self.b = x, w, b
@@ -54,6 +55,8 @@ class Conv2d(Function):
 
 class Conv2dReluMaxPool(Function):
     """One group only."""
+
+    repeatable = True
 
     def __init__(self, stride: tuple[int, int], padding: tuple[int, int], pool: tuple[int, int]) -> None:
         self.window = stride, padding, pool

@@ -9,6 +9,8 @@ from .shape import same_dtype
 class Linear(Function):
     """Over the last dimension; the kernels know only matrices."""
 
+    repeatable = True
+
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
         contiguous = self.device.contiguous
         self.x_shape, self.x = x.shape, contiguous(x.reshape(-1, x.shape[-1]))

@@ -9,6 +9,8 @@ from .shape import pair
 
 
 class Pool2d(Function):
+    repeatable = True
+
     def __init__(self, size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> None:
         self.window = size, stride, padding
 
@@ -37,6 +39,8 @@ class AvgPool2d(Pool2d):
 
 
 class GlobalAvgPool2d(Function):
+    repeatable = True
+
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape
         return self.device.kernel("globalavgpool2d", x.dtype).forward(self.device.contiguous(x))

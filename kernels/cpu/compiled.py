@@ -10,7 +10,8 @@ this one lies in a folder named after all files of this one.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -56,15 +57,14 @@ class Compiled:
         if self.options.get("parallel"):
             self.options["parallel"] = _PRANGE
         self.__doc__, self.__name__ = function.__doc__, function.__name__
-        self._call: Callable | None = None
+        self.call: Callable | None = None  # the machine code
 
     def __call__(self, *arguments: Any) -> Any:
-        if self._call is None:
-            if _rehearsed is not None:
-                _rehearsed.append(self)
-                return None
+        if _watcher is not None and _watcher(self, arguments):
+            return None
+        if self.call is None:
             self.compile()
-        return self._call(*arguments)  # type: ignore[misc]
+        return self.call(*arguments)  # type: ignore[misc]
 
     def __str__(self) -> str:
         """`module:name`, from where it can be imported."""
@@ -82,7 +82,7 @@ class Compiled:
         finally:
             config.OPT = before
         dispatcher.disable_compile()
-        self._call = dispatcher
+        self.call = dispatcher
 
     def kept(self) -> bool:
         """Whether the cache has its machine code; True where there is no cache."""
@@ -100,19 +100,26 @@ class Compiled:
         return dispatcher
 
 
-_rehearsed: list[Compiled] | None = None  # what is called in a rehearsal
+_watcher: Callable[[Compiled, tuple], object] | None = None
+
+
+@contextmanager
+def watched(watcher: Callable[[Compiled, tuple], object]) -> Iterator[None]:
+    """Inside, `watcher(kernel, arguments)` sees every call first; where it says True, the kernel does nothing."""
+    global _watcher  # noqa: PLW0603
+    _watcher = watcher
+    try:
+        yield
+    finally:
+        _watcher = None
 
 
 def called_by(run: Callable[[], object]) -> list[Compiled]:
     """The kernels that `run` calls and that have no machine code in this process yet. They do nothing in it."""
-    global _rehearsed  # noqa: PLW0603
-    called: list[Compiled] = []
-    _rehearsed = called
-    try:
+    called: dict[Compiled, bool] = {}
+    with watched(lambda kernel, _: kernel.call is None and called.setdefault(kernel, True)):
         run()
-    finally:
-        _rehearsed = None
-    return list(dict.fromkeys(called))
+    return list(called)
 
 
 def compiled(*signatures: str, level: int = 3, **options: Any) -> Callable[[Callable], Compiled]:

@@ -93,22 +93,20 @@ def forward(call: Plan, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> t
     """(y, code); code is None where nothing is fused."""
     if b is not None:
         expect("b", b, call.w[:1])
-    y = empty(call.out)
-    code = empty(call.out, np.uint8) if call.pool else None
-    codes, pool = _UNFUSED if code is None else lines(code), call.pool or (1, 1)
+    y, y_lines = empty(call.out)
+    code, codes = empty(call.out, np.uint8) if call.pool else (None, _UNFUSED)
+    pool = call.pool or (1, 1)
     bias = _NO_BIAS if b is None else np.ascontiguousarray(b)
     x, w = lines(x), np.ascontiguousarray(w)
     if call.way == "winograd":
         u = _points_of_weights(w, False)
         v, m = _chunks(call)
-        winograd.forward(x, u, bias, lines(y), codes, v, m, call.padding, pool, code is not None)
+        winograd.forward(x, u, bias, y_lines, codes, v, m, call.padding, pool, code is not None)
     elif call.way == "rows":
         rows, _ = call.windows
-        winograd_rows.forward(
-            x, w, bias, lines(y), codes, rows, call.stride[0], call.padding[1], pool, code is not None
-        )
+        winograd_rows.forward(x, w, bias, y_lines, codes, rows, call.stride[0], call.padding[1], pool, code is not None)
     else:
-        a, y_lines = _packed(w, False), lines(y)
+        a = _packed(w, False)
         room = direct.room_for(x, a, y_lines, pool, call.stride[0])
         direct.convolve(x, a, bias, y_lines, codes, *call.windows, (1, 1), 1, pool, code is not None, room)
     return y, code
@@ -118,10 +116,10 @@ def backward(call: Plan, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool
     """(gx, gw, gb), None where they are not needed; x may be None where gw is not, and w where gx is not."""
     expect("gy", gy, call.out)
     codes, pool, fused = _UNFUSED if code is None else lines(code), call.pool or (1, 1), code is not None
-    gx: Any = empty(call.x) if need_x else None
+    gx, gx_lines = empty(call.x) if need_x else (None, None)
     gw, gb = (plain(call.w), plain(call.w[:1])) if need_w else (None, None)
     gy_lines = lines(gy)
-    x_lines, gx_lines = lines(x) if need_w else None, lines(gx) if need_x else None
+    x_lines = lines(x) if need_w else None
     w = np.ascontiguousarray(w) if need_x else None
     if call.way == "winograd":
         u = _points_of_weights(w, True) if need_x else _NO_GRADIENT

@@ -59,12 +59,13 @@ def _place(shape: tuple[int, ...], dtype: type) -> _Place:
     return _Place((item, *strides), physical, size, (n, prod(shape)))
 
 
-def empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-    """An array (n, ...) of the pool in this layout, its content undefined."""
+def empty(shape: tuple[int, ...], dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """x (n, ...), an array of the pool in this layout with undefined content, and lines(x)."""
     place = _place(shape, dtype)
     block = POOL.take(place.size)
     block.shape_of = place.shape_of
-    return np.ndarray(shape, dtype, block, 0, place.strides)
+    physical, strides = place.lines
+    return np.ndarray(shape, dtype, block, 0, place.strides), np.ndarray(physical, dtype, block, 0, strides)
 
 
 def plain(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
@@ -92,8 +93,7 @@ def lines(x: np.ndarray) -> np.ndarray:
     place = _place(x.shape, dtype)
     block = _block(x, place)
     if block is None:
-        y = empty(x.shape, dtype)
-        physical = lines(y)
+        y, physical = empty(x.shape, dtype)
         if x.strides[0] == x.itemsize:  # images innermost, but in other memory: what NumPy makes of ours
             y[...] = x
             physical[..., len(x) :] = 0

@@ -7,7 +7,6 @@ made, and takes it again once no array lies in it any more: after the first step
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
 from functools import lru_cache
 from sys import getrefcount
 from threading import Lock
@@ -49,8 +48,10 @@ class Pool:
         size = _rounded(size)
         blocks = self._blocks[size]
         with self._lock:
-            block = next(_idle(blocks), None)
-            if block is None:
+            references = _references(blocks)
+            if _NO_ARRAYS in references:
+                block = blocks[references.index(_NO_ARRAYS)]
+            else:
                 block = self._allocate(size)
                 blocks.append(block)
         block.shape_of = None
@@ -60,7 +61,12 @@ class Pool:
 
     def idle(self) -> list[Block]:
         """The blocks in which no array lies."""
-        return [block for blocks in self._blocks.values() for block in _idle(blocks)]
+        return [
+            block
+            for blocks in self._blocks.values()
+            for block, count in zip(blocks, _references(blocks), strict=True)
+            if count == _NO_ARRAYS
+        ]
 
     def _allocate(self, size: int) -> Block:
         """A new block; but first, what other batch sizes left behind goes, where it is much."""
@@ -69,8 +75,8 @@ class Pool:
         self._most = max(self._most, used)
         if idle > _SPARE * self._most:
             for blocks in self._blocks.values():
-                idle_ones = set(map(id, _idle(blocks)))
-                blocks[:] = [block for block in blocks if id(block) not in idle_ones]
+                keep = [count != _NO_ARRAYS for count in _references(blocks)]
+                blocks[:] = itertools.compress(blocks, keep)
         self.allocations += 1
         return _aligned(size)
 
@@ -88,20 +94,10 @@ def _aligned(size: int) -> Block:
     return memory[start : start + size].view(Block)
 
 
-def _with_references(blocks: list[Block]) -> Iterator[tuple[int, Block]]:
-    """Each block with the number of its references: that of the list, those of arrays, and what looking at it adds."""
-    for block in blocks:
-        yield getrefcount(block), block
+def _references(blocks: list[Block]) -> list[int]:
+    """How many references each block has: that of the list, those of arrays, and what looking at it adds."""
+    return list(map(getrefcount, blocks))
 
 
-_NO_ARRAYS, _ = next(_with_references([_aligned(1)]))  # what looking adds depends on Python's version
-
-
-def _idle(blocks: list[Block]) -> Iterator[Block]:
-    """Those in which no array lies."""
-    for count, block in _with_references(blocks):
-        if count == _NO_ARRAYS:
-            yield block
-
-
+(_NO_ARRAYS,) = _references([_aligned(1)])  # what looking adds depends on Python's version
 POOL = Pool()

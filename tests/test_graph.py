@@ -1,0 +1,190 @@
+"""A recorded step gives the bits of the step as it is written, and what cannot be recorded runs as it is written."""
+
+import numpy as np
+import pytest
+from gpucnn_kernels import cross_entropy_cpu, relu_cpu
+
+import gpucnn as g
+from gpucnn import Device
+from gpucnn.data import Batches, load
+from gpucnn.graph import Graph
+from gpucnn.models import model_class
+from gpucnn.optim import one_cycle
+from gpucnn.training import fit
+
+CPU, EAGER = Device("cpu"), Device("cpu", graph=False)
+rng = np.random.default_rng(0)
+
+
+def own_layers():
+    return g.Sequential(g.Conv2d(1, 6, 3), g.ReLU(), g.MaxPool2d(2), g.Flatten(), g.Linear(54, 10))
+
+
+class Mine(g.Sequential):
+    """A model that might look at its numbers."""
+
+
+def batch(n, shape=(1, 8, 8)):
+    return rng.standard_normal((n, *shape), np.float32), rng.integers(0, 10, n)
+
+
+def make(build, device=CPU):
+    """A model, its Graph, and one of its twin that is never recorded."""
+    models = [build().initialize(0).to(each) for each in (device, Device("cpu", kernels=device.kernels, graph=False))]
+    return models[0], *(Graph(model, model_device(model)) for model in models)
+
+
+def model_device(model):
+    return next(model.parameters()).device
+
+
+def outcome(graph, x, y):
+    loss, logits = graph(x, y)
+    return [array.copy() for array in (loss, logits, *(p.grad for p in graph.parameters))]
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture
+def tape_runs(monkeypatch):
+    """Counts how often a loss was computed by the tape."""
+    runs = []
+    original = cross_entropy_cpu.forward
+    monkeypatch.setattr(cross_entropy_cpu, "forward", lambda *a, **k: runs.append(1) or original(*a, **k))
+    return runs
+
+
+@pytest.mark.parametrize("kernels", ["cpu", "exact"])
+@pytest.mark.parametrize("network", ["lenet", "tinydigits-cnn", "mlp"])
+def test_training_gives_the_same_weights_with_and_without(network, kernels, tape_runs):
+    data = load("tinydigits").fit(model_class(network).image_size or (8, 8))
+    states, runs = [], []
+    for graph in (True, False):
+        device = Device("cpu", kernels=kernels, graph=graph)
+        model = model_class(network)(data.image_shape, 10).initialize(1).to(device)
+        images = {"device": device, "mean": data.mean, "std": data.std}
+        train = Batches(data.train_x[:300], data.train_y[:300], 64, **images, shuffle=True, augment=("crop",))
+        optimizer = g.optim.SGD(model.named_parameters(), 0.05, 0.9, weight_decay=1e-3)
+        test = Batches(data.test_x, data.test_y, 64, **images)
+        before = len(tape_runs)
+        records = list(fit(model, optimizer, train, test, epochs=3, schedule=one_cycle(15), label_smoothing=0.1))
+        states.append((model.state_dict(), [(r.train_loss, r.train_accuracy, r.test_loss) for r in records]))
+        runs.append(len(tape_runs) - before - 3 * len(test))
+    (recorded, metrics), (plain, expected) = states
+    assert metrics == expected
+    assert all(np.array_equal(recorded[name], plain[name]) for name in plain)
+    assert runs == [2 + 3, 15]  # two to be recorded and compared, and the smaller batch of each epoch
+
+
+def test_other_batches_run_as_ever_and_the_recording_stays(tape_runs):
+    _, graph, plain = make(own_layers)
+    for n in (16, 16, 16, 7, 16):
+        x, y = batch(n)
+        assert same(outcome(graph, x, y), outcome(plain, x, y))
+    assert len(tape_runs) == 5 + 2 + 1
+
+
+def test_a_gradient_replaces_the_one_before():
+    model, graph, plain = make(own_layers)
+    for _ in range(4):
+        for p in model.parameters():
+            p.grad = np.full(p.shape, 7, np.float32)
+        x, y = batch(16)
+        assert same(outcome(graph, x, y), outcome(plain, x, y))
+
+
+def test_new_arrays_of_parameters_are_recorded_anew():
+    model, graph, plain = make(own_layers)
+    for step in range(8):
+        if step == 4:
+            for one, other in zip(model.parameters(), plain.parameters, strict=True):
+                one.data = other.data = one.data * 0.5
+        x, y = batch(16)
+        assert same(outcome(graph, x, y), outcome(plain, x, y))
+
+
+@pytest.mark.parametrize("label", [-1, 10, 1 << 20])
+def test_wrong_labels_never_reach_a_recorded_kernel(label):
+    _, graph, _ = make(own_layers)
+    for _ in range(3):
+        graph(*batch(16))
+    x, y = batch(16)
+    y[3] = label
+    with pytest.raises(ValueError, match="labels run from"):
+        graph(x, y)
+
+
+def test_other_arrays_than_the_pools_are_inputs_too():
+    """Plain C order, a part of a larger array, and an array that may not be written to."""
+    _, graph, plain = make(own_layers)
+    for _ in range(3):
+        x, y = batch(16)
+        large = np.zeros((20, 1, 8, 8), np.float32)
+        large[2:18] = x
+        x.flags.writeable = False
+        assert same(outcome(graph, large[2:18], y), outcome(plain, x, y))
+    assert same(outcome(graph, x, y), outcome(plain, x, y))
+
+
+UNFIT = [
+    pytest.param(lambda: g.Sequential(g.Flatten(), g.Linear(64, 10), g.Tanh()), id="tanh"),
+    pytest.param(lambda: g.Sequential(g.BatchNorm2d(1), g.Flatten(), g.Linear(64, 10)), id="batch norm"),
+    pytest.param(lambda: g.Sequential(g.Flatten(), g.Dropout(0.5), g.Linear(64, 10)), id="dropout"),
+    pytest.param(lambda: g.Sequential(g.Flatten(), g.Linear(64, 10), g.Dropout(0.5)), id="dropout on the tape"),
+    pytest.param(lambda: Mine(g.Flatten(), g.Linear(64, 10)), id="own"),
+]
+
+
+@pytest.mark.parametrize("build", UNFIT)
+def test_what_is_not_kernels_alone_is_not_repeated(build, tape_runs):
+    _, graph, _ = make(build)
+    for _ in range(5):
+        graph(*batch(16))
+    assert len(tape_runs) == 5
+
+
+def test_a_forward_of_ones_own_is_not_repeated(tape_runs):
+    model, graph, _ = make(own_layers)
+    model.forward = lambda x: g.Sequential.forward(model, x)
+    graph = Graph(model, CPU)
+    for _ in range(5):
+        graph(*batch(16))
+    assert len(tape_runs) == 5
+
+
+@pytest.mark.parametrize("kernels", ["xp", "relu=xp", "linear=xp", "cross_entropy=xp"])
+def test_the_reference_is_not_repeated(kernels):
+    device = Device("cpu", kernels=kernels)
+    _, graph, plain = make(lambda: model_class("lenet")((3, 32, 32)), device)
+    for _ in range(5):
+        x, y = batch(8, (3, 32, 32))
+        assert same(outcome(graph, x, y), outcome(plain, x, y))
+
+
+def test_a_kernel_that_computes_beside_its_kernels_is_found_out(monkeypatch):
+    """Only the comparison of the second batch sees it."""
+    original = relu_cpu.forward
+    monkeypatch.setattr(relu_cpu, "forward", lambda x, **options: original(x * np.float32(0.5), **options))
+    build = lambda: g.Sequential(g.Flatten(), g.Linear(64, 32), g.ReLU(), g.Linear(32, 10))  # noqa: E731
+    _, graph, plain = make(build)
+    for _ in range(4):
+        x, y = batch(16)
+        assert same(outcome(graph, x, y), outcome(plain, x, y))
+
+
+def test_a_batch_that_changes_nothing_proves_nothing(tape_runs):
+    _, graph, _ = make(own_layers)
+    x, y = batch(16)
+    for _ in range(4):
+        graph(x, y)
+    assert len(tape_runs) == 4
+    for _ in range(3):
+        graph(*batch(16))
+    assert len(tape_runs) == 5
+
+
+def test_switching_off():
+    assert CPU.graph and not EAGER.graph
+    assert Graph(own_layers().to(EAGER), EAGER)._recorder is None
