@@ -40,7 +40,8 @@ def need_torch() -> Any:
 
 
 def model(network: str) -> Any:
-    return model_class(network)(IMAGE, CLASSES).initialize(seed=0)
+    kind = model_class(network)
+    return kind((kind.channels or IMAGE[0], *(kind.image_size or IMAGE[1:])), CLASSES).initialize(seed=0)
 
 
 class Ours:

@@ -46,12 +46,22 @@ def describe_gpu() -> dict[str, str]:
         "cupy": cupy.__version__,
         "nvrtc": ".".join(map(str, cupy.cuda.nvrtc.getVersion())),
     }
-    with suppress(OSError):  # no nvidia-smi: then CUDA's own number of the driver must do
-        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        done = subprocess.run(query, check=False, capture_output=True, text=True)
-        found["driver"] += f", {done.stdout.splitlines()[0]}" if done.stdout else ""
+    if number := smi("driver_version").get("driver_version"):
+        found["driver"] += f", {number}"
     with suppress(PackageNotFoundError):
         found["numba-cuda"] = version("numba-cuda")
+    return found
+
+
+def smi(*fields: str) -> dict[str, str]:
+    """What nvidia-smi says of the first GPU; a field that it does not know, or all where there is none, is left out."""
+    found = {}
+    for field in fields:
+        with suppress(OSError):
+            query = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
+            done = subprocess.run(query, check=False, capture_output=True, text=True)
+            if not done.returncode and done.stdout:
+                found[field] = done.stdout.splitlines()[0].strip()
     return found
 
 
