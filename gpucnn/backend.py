@@ -175,7 +175,7 @@ def recorder(device: Device) -> Any:
     """What records the kernels of a step on this device, to repeat them; None where nothing does, or nothing should."""
     if not device.graph or not compiles_for_cpu(device):
         return None
-    from gpucnn_kernels.cpu.recording import Recording
+    from gpucnn_kernels.recording import Recording
 
     return Recording
 

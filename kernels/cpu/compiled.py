@@ -10,8 +10,7 @@ this one lies in a folder named after all files of this one.
 """
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +20,7 @@ import numba
 from numba.core import caching
 from threadpoolctl import ThreadpoolController
 
+from .. import recording
 from ..cachefolder import cache_folder
 from .target import TARGET
 
@@ -60,7 +60,7 @@ class Compiled:
         self.call: Callable | None = None  # the machine code
 
     def __call__(self, *arguments: Any) -> Any:
-        if _watcher is not None and _watcher(self, arguments):
+        if recording.taken(self, arguments):
             return None
         if self.call is None:
             self.compile()
@@ -100,24 +100,10 @@ class Compiled:
         return dispatcher
 
 
-_watcher: Callable[[Compiled, tuple], object] | None = None
-
-
-@contextmanager
-def watched(watcher: Callable[[Compiled, tuple], object]) -> Iterator[None]:
-    """Inside, `watcher(kernel, arguments)` sees every call first; where it says True, the kernel does nothing."""
-    global _watcher  # noqa: PLW0603
-    _watcher = watcher
-    try:
-        yield
-    finally:
-        _watcher = None
-
-
 def called_by(run: Callable[[], object]) -> list[Compiled]:
     """The kernels that `run` calls and that have no machine code in this process yet. They do nothing in it."""
     called: dict[Compiled, bool] = {}
-    with watched(lambda kernel, _: kernel.call is None and called.setdefault(kernel, True)):
+    with recording.watched(lambda kernel, _: kernel.call is None and called.setdefault(kernel, True)):
         run()
     return list(called)
 

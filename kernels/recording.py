@@ -1,12 +1,31 @@
 """A run of kernels, written down to be repeated without the Python that chose and prepared them."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
-from .compiled import watched
+Watcher = Callable[[Any, tuple], object]
+
+_watcher: Watcher | None = None
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Inside, `watcher(kernel, arguments)` sees every call first; where it says True, the kernel does nothing."""
+    global _watcher  # noqa: PLW0603
+    _watcher = watcher
+    try:
+        yield
+    finally:
+        _watcher = None
+
+
+def taken(kernel: Callable, arguments: Any) -> bool:
+    """For whoever is about to call `kernel`: shows the call to the watcher, and says whether it has taken it over."""
+    return _watcher is not None and bool(_watcher(kernel, arguments))
 
 
 class _Place(NamedTuple):
@@ -22,7 +41,7 @@ class _Place(NamedTuple):
 
 
 class Recording:
-    """The kernels that `run(*inputs)` calls, with their arguments; `result` is what it returned.
+    """The kernels that `run(*inputs)` calls on the CPU, with their arguments; `result` is what it returned.
 
     Called with other inputs, it repeats the calls with those in the place of the first ones; what `result` is made of
     then holds the new numbers. That is what `run` would return if it only calls kernels, chosen by shapes alone.
@@ -32,7 +51,7 @@ class Recording:
         calls: list[tuple[Any, list]] = []
         with watched(lambda kernel, arguments: calls.append((kernel, list(arguments)))):
             self.result = run(*inputs)
-        self._calls = [(kernel.call, arguments) for kernel, arguments in calls]
+        self._calls = [(getattr(kernel, "call", kernel), arguments) for kernel, arguments in calls]
         self._form = _form(inputs)
         self._places = [
             _Place(arguments, i, k, _start(argument) - _start(x), argument.shape, argument.dtype, argument.strides)
@@ -66,7 +85,9 @@ class Recording:
 
 
 def _form(inputs: tuple[np.ndarray, ...]) -> tuple:
-    return numba.get_num_threads(), *((x.shape, x.strides, x.dtype, x.flags.writeable) for x in inputs)
+    numba: Any = sys.modules.get("numba")  # not loaded: no kernel runs on its threads
+    threads = numba.get_num_threads() if numba else 0
+    return threads, *((x.shape, x.strides, x.dtype, x.flags.writeable) for x in inputs)
 
 
 def _start(x: np.ndarray) -> int:
