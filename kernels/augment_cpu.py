@@ -44,7 +44,7 @@ def _below(draw, limit):
     return np.int64((np.uint64(draw) * np.uint64(limit)) >> np.uint64(32))
 
 
-@compiled("void(u1[:,:,:,::1], i8[::1], u4[:,::1], f4[:,::1], b1, b1, b1, f4[:,:,:,:])", parallel=True)
+@compiled("void(u1[:,:,:,::1], i4[::1], u4[:,::1], f4[:,::1], b1, b1, b1, f4[:,:,:,:])", parallel=True)
 def _fill(x, samples, words, table, crop, flip, cutout, y):
     channels, h, w = y.shape[:3]
     n = len(samples)

@@ -1,6 +1,6 @@
 """Pictures into a batch, augmented and normalised: the reference, on the array module of its arguments.
 
-    x (m, c, h, w) uint8, samples (n,), words (n, 4) uint32 -> y (n, c, h, w) of the dtype of mean and std (c,)
+    x (m, c, h, w) uint8, samples (n,) int32, words (n, 4) uint32 -> y (n, c, h, w) of the dtype of mean and std (c,)
 
 `samples` are the pictures' places in x, `words` their random bits: see gpucnn/data/batches.py for what they mean.
 In this order: `crop` moves the window over the picture padded with PAD zeros, `flip` exchanges left and right, then

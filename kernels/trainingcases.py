@@ -11,7 +11,7 @@ def augment(
     rng: Any, m: int, n: int, c: int, h: int, w: int, crop: bool = False, flip: bool = False, cutout: bool = False
 ) -> list[Case]:
     x = rng.integers(0, 256, (m, c, h, w), np.uint8)
-    samples, words = rng.integers(0, m, n), rng.integers(0, 2**32, (n, 4), np.uint32)
+    samples, words = rng.integers(0, m, n, np.int32), rng.integers(0, 2**32, (n, 4), np.uint32)
     mean, std = (128 + 100 * spread(rng, (c,))), (64 + 50 * spread(rng, (c,)))
     mean, std = (values.astype(np.float32).astype(np.float64) for values in (mean, std))
     how = {"crop": crop, "flip": flip, "cutout": cutout}

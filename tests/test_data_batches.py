@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from data_files import philox_words, shuffled
 from gpucnn_kernels.cpu import layout
+from gpucnn_kernels.sim import mode
 
 from gpucnn import data
 from gpucnn.backend import CPU, Device
@@ -71,6 +72,19 @@ def test_the_kernels_of_the_cpu_give_the_bits_of_the_reference_in_their_own_layo
         lanes = layout.lines(ours.x)
         assert np.shares_memory(lanes, ours.x)
         assert not lanes[..., len(ours.x) :].any()
+
+
+@pytest.mark.parametrize("tier", ["source", "ptx"])
+@pytest.mark.parametrize("augment", AUGMENTS, ids="+".join)
+def test_the_kernel_of_a_gpu_gives_the_bits_of_the_reference(augment, tier):
+    x, y = pictures(37)
+    options = {"mean": MEAN, "std": STD, "augment": augment, "shuffle": True}
+    with mode(tier=tier):
+        epochs = [Batches(x, y, 18, device=d, **options).epoch(1) for d in (Device("sim"), Device(kernels="xp"))]
+        for ours, theirs in zip(*epochs, strict=True):
+            for left, right in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(left, right)
+            assert ours.x.flags.c_contiguous
 
 
 def test_every_offset_flip_and_centre_occurs():
@@ -137,7 +151,7 @@ def test_shuffle_is_the_permutation_of_sorted_philox_keys(seed):
     for epoch in (0, 1):
         samples = np.concatenate([b.samples for b in make(x, y, seed=seed, shuffle=True).epoch(epoch)])
         assert samples.tolist() == shuffled(200, seed, epoch)
-        assert samples.dtype == np.int64 and sorted(samples.tolist()) == list(range(200))
+        assert samples.dtype == np.int32 and sorted(samples.tolist()) == list(range(200))
 
 
 def test_without_shuffle_the_order_is_that_of_the_data_and_labels_go_along():
@@ -146,7 +160,7 @@ def test_without_shuffle_the_order_is_that_of_the_data_and_labels_go_along():
     assert np.concatenate([b.samples for b in got]).tolist() == list(range(23))
     assert np.concatenate([b.y for b in got]).tolist() == y.tolist()
     shuffled_batches = list(make(x, y, shuffle=True).epoch(5))
-    assert all((b.y == y[b.samples]).all() and b.y.dtype == np.int64 for b in shuffled_batches)
+    assert all((b.y == y[b.samples]).all() and b.y.dtype == np.int32 for b in shuffled_batches)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ AUGMENTATIONS = ("crop", "flip", "cutout")
 
 
 class Batch(NamedTuple):
-    """x float (n, c, h, w), in the layout of the device's kernels; labels y int64 (n,); samples int64 (n,), the
+    """x float (n, c, h, w), in the layout of the device's kernels; labels y int32 (n,); samples int32 (n,), the
     indices in the data set.
     """
 
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The batches of x uint8 (n, c, h, w) and y int64 (n,), both moved to `device` once and whole.
+    """The batches of x uint8 (n, c, h, w) and integers y (n,), both moved to `device` once and whole.
 
     `mean` and `std`: one value a channel, in pixel units. `dtype` is that of the batches. Without `shuffle` the
     order is that of the data set; with `drop_last` a last, smaller batch is left out. `augment` holds names of
@@ -68,7 +68,7 @@ class Batches:
                 raise nearest("augmentation", name, AUGMENTATIONS)
         self.device, self.batch_size, self.drop_last = device, batch_size, drop_last
         self.seed, self.shuffle, self.augment = seed, shuffle, tuple(augment)
-        self.x, self.y = device.xp.ascontiguousarray(device.asarray(x)), device.asarray(y)
+        self.x, self.y = device.xp.ascontiguousarray(device.asarray(x)), device.asarray(y, "int32")
         self.mean, self.std = device.asarray(mean, dtype), device.asarray(std, dtype)
 
     def __len__(self) -> int:
@@ -86,13 +86,13 @@ class Batches:
         xp, philox = self.device.xp, self.device.kernel("philox")
         n = len(self.x)
         order = permutation(n, self.seed, epoch, self.device) if self.shuffle else xp.arange(n)
-        if self.augment:  # for the whole epoch at once: ten rounds on arrays of a batch are mostly overhead
-            words = philox.bits(self.seed, philox.AUGMENT, epoch, order, 4)
+        # All that is drawn or looked up is so for the whole epoch at once: a batch takes slices of it, and one kernel.
+        samples, labels = order.astype("int32"), self.y[order]
+        words = philox.bits(self.seed, philox.AUGMENT, epoch, order, 4) if self.augment else None
         for start in range(0, self.examples, self.batch_size):
             places = slice(start, min(start + self.batch_size, self.examples))
-            samples = order[places]
-            drawn = words[places] if self.augment else None
-            yield Batch(self._images(samples, drawn), self.y[samples], samples)
+            drawn = None if words is None else words[places]
+            yield Batch(self._images(samples[places], drawn), labels[places], samples[places])
 
     def _images(self, samples: Array, words: Array | None) -> Array:
         """The pictures `samples` (n,), augmented as `words` (n, 4) say and normalised: float (n, c, h, w)."""
