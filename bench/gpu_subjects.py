@@ -1,7 +1,11 @@
 """A training step on a GPU, in gpucnn and in PyTorch: the same network, weights, recipe and precision.
 
+batch(x, y)      a batch of the host as the step takes it
+mode(training)   dropout on or off
+rate(lr)         another learning rate, before the first step
 prepare(x, y)    whatever comes before the first step, given a batch
 step(x, y)       forward, cross entropy, backward, SGD; the loss, on the device, without waiting for it
+weights()        all of them as one vector, on the host
 """
 
 from typing import Any
@@ -72,6 +76,9 @@ class Ours:
     def mode(self, training: bool) -> None:
         self.model.train(training)
 
+    def rate(self, lr: float) -> None:
+        self.optimizer.lr = lr
+
     def prepare(self, x: Array, y: Array) -> None:
         pass
 
@@ -81,7 +88,6 @@ class Ours:
         return loss
 
     def weights(self) -> Array:
-        """All of them as one vector, on the host."""
         return np.concatenate([to_host(p.data).ravel() for p in self.model.parameters()])
 
 
@@ -107,6 +113,9 @@ class Torch(cpu_subjects.Torch):
     def batch(self, x: Array, y: Array) -> tuple[Any, Any]:
         images, labels = super().batch(x, y)
         return images.to(self.where), labels.to(self.where)
+
+    def rate(self, lr: float) -> None:
+        self.optimizer.param_groups[0]["lr"] = lr
 
     def _loss(self, x: Any, y: Any) -> Any:
         # without the cache of casts, which a capture must not fill: each weight is used once anyway
@@ -147,5 +156,4 @@ class Torch(cpu_subjects.Torch):
         return loss.detach()
 
     def weights(self) -> Array:
-        """All of them as one vector, on the host."""
         return np.concatenate([p.detach().float().cpu().numpy().ravel() for p in self.net.parameters()])

@@ -1,0 +1,130 @@
+"""Is everything right on this GPU? Every pass of every layer and of odd shapes against float64, and training steps.
+
+An error is |error| / |value|, in 2-norms; what PyTorch's is at the same setting stands beside it. A kind passes where
+its errors are below the gate of its mode and, in fp32-ieee, at most twice PyTorch's or a few roundings of float32;
+where two runs give the same bits; and where its losses are PyTorch's.
+"""
+
+from typing import Any
+
+import gpu_ops
+import gpucnn_kernels
+import numpy as np
+from cpu_shapes import Op
+from cpu_subjects import Skipped, need_torch
+from gpu_job import Job
+from gpu_subjects import GATES, Ours, Torch, kinds, mode_of, pictures, set_precision, torch_device
+
+Array = Any
+BATCH, STEPS, EARLY, LR = 32, 50, 10, 0.02
+ROUNDINGS = 5e-7  # an error that is float32's own, whatever PyTorch's is
+APART = {"fp32-ieee": 1e-4, "tf32": 1e-2, "bf16": 1e-2}  # relative, of the losses of the first EARLY steps
+
+
+def gates(job: Job) -> None:
+    """A row for each shape, and one for each network and kind that trains."""
+    layers = [(2 if job.tiny else BATCH, op) for op in gpu_ops.layers()]
+    shapes = [*layers, *gpu_ops.odd()]
+    if job.tiny:
+        some = {"linear 84 -> 10", "conv2d 5x6x9 -> 17, 2x3, stride 2x1, padding 1x0", "linear 7 -> 3"}
+        shapes = [(n, op) for n, op in shapes if op.text() in some]
+    rows: dict[str, Any] = {f"{op.text()}, batch {n}": (_layer, op, n) for n, op in shapes}
+    for network in ("tinydigits-cnn",) if job.tiny else ("lenet", "alexnet-lite"):
+        rows |= {f"{network}, {kind}": (_training, network, kind) for kind in kinds(job.device)}
+    for name, _ in job.todo(list(rows)):
+        function, *what = rows[name]
+        job.measure(name, lambda function=function, what=what: function(job, *what))  # type: ignore[misc]
+
+
+def _layer(job: Job, op: Op, n: int) -> dict[str, Any]:
+    """The errors of each kind and of PyTorch, and whether a second run gave the same bits."""
+    xp = job.clock.cupy if job.device == "cuda" else np
+    name, drawn = gpu_ops.MODULES[op.kind], gpu_ops.draw(op, n).map(xp.asarray)
+    exact = _results(gpu_ops.ours(gpucnn_kernels.load(name, "xp"), op, drawn.map(lambda a: a.astype("float64"))), op)
+    found: dict[str, Any] = {"kinds": {}, "torch": {}, "passes": True}
+    try:
+        torch = need_torch()
+        for mode in GATES:
+            found["torch"][mode] = _torch_errors(torch, job, op, n, mode, exact)
+    except Skipped as reason:
+        found["torch"] = str(reason)
+    for kind in kinds(job.device, name):
+        passes = gpu_ops.ours(gpucnn_kernels.load(name, kind), op, drawn)
+        try:
+            runs = [_results(passes, op, like=exact, xp=xp) for _ in range(2)]
+        except NotImplementedError as reason:
+            found["kinds"][kind] = {"not_implemented": str(reason)}
+            continue
+        errors = {which: _error(xp, array, exact[which]) for which, array in runs[0].items()}
+        same = all(bool((array == runs[1][which]).all()) for which, array in runs[0].items())
+        theirs = found["torch"].get("fp32-ieee", {}) if isinstance(found["torch"], dict) else {}
+        close = all(_close(kind, error, theirs.get(which)) for which, error in errors.items())
+        found["kinds"][kind] = {"errors": errors, "same_bits": same, "passes": same and close}
+        found["passes"] &= same and close
+    return found
+
+
+def _close(kind: str, error: float, theirs: float | None) -> bool:
+    mode = mode_of(kind)
+    most = GATES[mode]
+    if mode == "fp32-ieee" and theirs is not None:
+        most = min(most, max(2 * theirs, ROUNDINGS))
+    return error <= most
+
+
+def _results(passes: gpu_ops.Passes, op: Op, like: dict[str, Array] | None = None, xp: Any = np) -> dict[str, Array]:
+    """Result by name: y, gx, gw and gb. `like`: into float32 arrays of these shapes, full of NaN before."""
+    found = {}
+    for part, call in passes.items():
+        if part == "gx" and not op.needs_gx:
+            continue
+        names = gpu_ops.RESULTS[part]
+        out = [xp.full(like[name].shape, np.nan, "float32") for name in names] if like else None
+        if out and op.kind == "max_pool2d" and part == "forward":
+            out.append(xp.full(out[0].shape, 0xFF, "uint8"))
+        results = call(out=tuple(out) if len(out) > 1 else out[0]) if out else call()
+        found |= dict(zip(names, results if isinstance(results, tuple) else (results,), strict=False))
+    return found
+
+
+def _torch_errors(torch: Any, job: Job, op: Op, n: int, mode: str, exact: dict[str, Array]) -> dict[str, float]:
+    set_precision(torch, mode)
+    dtype, where = torch.bfloat16 if mode == "bf16" else torch.float32, torch_device(job.device)
+    drawn = gpu_ops.draw(op, n).map(lambda array: torch.from_numpy(array).to(where, dtype))
+    xp = job.clock.cupy if job.device == "cuda" else np
+    found = _results(gpu_ops.theirs(torch, op, drawn), op)
+    return {which: _error(xp, xp.asarray(array.float()), exact[which]) for which, array in found.items()}
+
+
+def _error(xp: Any, array: Array, exact: Array) -> float:
+    """|error| / |value|; not finite where the array is not."""
+    return float(xp.linalg.norm(array.astype("float64") - exact) / xp.linalg.norm(exact))
+
+
+def _training(job: Job, network: str, kind: str) -> dict[str, Any]:
+    """Losses of steps from equal weights on equal batches, without dropout, which draws differently in PyTorch."""
+    batch, steps = (4, 3) if job.tiny else (64, STEPS)
+    batches = pictures(network, batch, 8)
+    runs = [_train(Ours(network, job.device, kind, graph=False), batches, steps) for _ in range(2)]
+    found: dict[str, Any] = {"losses": runs[0][0], "graph": "the same bits"}
+    try:
+        runs.append(_train(Ours(network, job.device, kind), batches, steps))
+    except Skipped as reason:
+        found["graph"] = str(reason)
+    found["same_bits"] = all(np.array_equal(weights, runs[0][1]) for _, weights in runs)
+    found["passes"] = found["same_bits"] and bool(np.isfinite(found["losses"]).all())
+    try:
+        theirs, _ = _train(Torch(network, job.device, mode_of(kind)), batches, steps)
+    except Skipped as reason:
+        return found | {"torch": str(reason)}
+    apart = [abs(a - b) / abs(b) for a, b in zip(found["losses"], theirs, strict=True)]
+    found |= {"torch": theirs, "apart_early": max(apart[:EARLY]), "apart": max(apart)}
+    found["passes"] &= found["apart_early"] <= APART[mode_of(kind)]
+    return found
+
+
+def _train(subject: Any, batches: list[tuple[Array, Array]], steps: int) -> tuple[list[float], Array]:
+    subject.mode(False)
+    subject.rate(LR)
+    batches = [subject.batch(*batch) for batch in batches]
+    return [float(subject.step(*batches[i % len(batches)])) for i in range(steps)], subject.weights()
