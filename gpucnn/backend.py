@@ -172,9 +172,13 @@ def prepare(device: Device, run: Callable[[], object]) -> None:
 
 
 def recorder(device: Device) -> Any:
-    """What records the kernels of a step on this device, to repeat them; None where nothing does, or nothing should."""
-    if not device.graph or not compiles_for_cpu(device):
+    """What records a run on this device, to repeat it: Recording or Capture; None where nothing does, or should."""
+    if not device.graph or (device.type == "cpu" and not compiles_for_cpu(device)):
         return None
+    if device.type == "cuda":
+        from gpucnn_kernels.capture import Capture
+
+        return Capture
     from gpucnn_kernels.recording import Recording
 
     return Recording

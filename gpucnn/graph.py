@@ -1,29 +1,93 @@
-"""A training step without the tape: its kernels are written down once and then repeated, batch after batch.
+"""Training without Python between the kernels: a run is recorded once and then repeated as a whole.
 
-For a small network, choosing kernels and preparing their arguments takes Python as long as some of them run: a tenth
-to a quarter of a LeNet step. All of it depends on shapes alone, and is the same for every batch:
+For a small network, choosing kernels and preparing their arguments takes Python as long as the kernels run. All of it
+depends on shapes alone, and is the same for every batch:
 
-    first batch    runs as ever, and each call of a kernel is recorded with its arguments
-    second batch   runs both ways; only if all numbers agree to the last bit, the recording is trusted
-    from then on   the recorded calls are made again, with the new batch in place of the first one
+    first time     it runs as ever, and is recorded: on the CPU and the simulator as a list of kernels and arguments,
+                   on a GPU as a CUDA graph
+    second time    it runs both ways; only if all numbers agree to the last bit, the recording is trusted
+    from then on   what was recorded is repeated
 
-What is not a call of a kernel is not repeated. So all Functions on the tape must be `repeatable`, the modules must be
-gpucnn's own (others may decide by numbers what they compute), and whatever does not fit runs as ever.
+What is not recorded, like a number that NumPy computed on the way, is not repeated. So all Functions on the tape must
+be `repeatable`, the modules must be gpucnn's own (others may decide by numbers what they compute), and whatever does
+not fit runs as ever.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Sequence
 from operator import is_
 from typing import Any
 
 from . import functional as F
 from .autograd import tape
-from .backend import Array, Device, recorder
+from .backend import Array, Device, on_host, recorder, to_host
 from .module import Module
 from .tensor import Tensor
 
+log = logging.getLogger("gpucnn.kernels")
+
+
+class Repeated:
+    """`run(*inputs)`, a tuple of arrays, repeated where `device` records and it was seen to repeat itself.
+
+    state: the arrays that `run` changes in place. allowed: asked once `run` was recorded. The arrays of a result hold
+    until the next call.
+    """
+
+    def __init__(
+        self,
+        run: Callable[..., tuple],
+        device: Device,
+        state: Sequence[Array] = (),
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._run, self._state, self._allowed = run, state, allowed
+        self._recorder: Any = recorder(device)
+        self._recording: Any = None
+        self.trusted = False
+
+    def __call__(self, *inputs: Array) -> tuple:
+        if self._recorder is None:
+            return self._run(*inputs)
+        if self._recording is None:
+            return self._record(*inputs)
+        if not self._recording.takes(*inputs):
+            return self._run(*inputs)
+        return self._recording(*inputs) if self.trusted else self._compare(*inputs)
+
+    def forget(self) -> None:
+        """Record anew, with the next call."""
+        self._recording, self.trusted = None, False
+
+    def _record(self, *inputs: Array) -> tuple:
+        recording = self._recorder(self._run, *inputs)
+        if recording.fault:
+            log.warning("no CUDA graph, each kernel is launched by itself: %s", recording.fault)
+        if recording.fault or not self._allowed():
+            self._recorder = None
+        else:
+            self._recording = recording
+        return recording.result
+
+    def _compare(self, *inputs: Array) -> tuple:
+        """Both ways, from the same state. Numbers that did not change since the recording prove nothing."""
+        recorded, before = _bits(self._recording.result), [array.copy() for array in self._state]
+        repeated = _bits(self._recording(*inputs))
+        for array, value in zip(self._state, before, strict=True):
+            array[...] = value
+        result = self._run(*inputs)
+        if repeated != _bits(result):
+            self._recorder = self._recording = None
+        self.trusted = self._recording is not None and repeated != recorded
+        return result
+
+
+def _bits(arrays: tuple) -> list[bytes]:
+    return [to_host(array).tobytes() for array in arrays if array is not None]
+
 
 class Graph:
-    """Loss and gradients of batches on `device`, with `model` as it then is, recorded where that is possible.
+    """Loss and gradients of batches on `device`, with `model` as it then is, repeated where that is possible.
 
     A recording is of one shape of batches, the first that comes, and of the arrays in which the parameters then lie.
     """
@@ -31,9 +95,11 @@ class Graph:
     def __init__(self, model: Module, device: Device, label_smoothing: float = 0.0) -> None:
         self.model, self.device, self.label_smoothing = model, device, label_smoothing
         self.parameters = list(model.parameters())
-        self._recorder: Any = recorder(device) if all(map(_is_ours, model.modules())) else None
-        self._recording: Any = None
-        self._trusted = False
+        self.repeatable = False  # whether what ran last would give the same when it is repeated
+        self._repeated = Repeated(self.run, device, allowed=lambda: self.repeatable)
+        self._ours = all(map(_is_ours, model.modules()))
+        self._depends_on: list = []
+        self._classes = 0
 
     def __call__(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Images x (n, c, h, w) and labels y (n,) -> their loss () and logits (n, classes), until the next call.
@@ -41,56 +107,27 @@ class Graph:
         `grad` of the parameters becomes the gradient of this loss alone.
         """
         y = self.device.asarray(y, "int32")
-        if self._recorder is None:
-            return self._run(x, y)
-        if self._recording is None or not self._is_up_to_date():
-            return self._record(x, y)
-        if not self._recording.takes(x, y) or y.min() < 0 or y.max() >= self._recording.result[1].shape[1]:
-            return self._run(x, y)
-        return self._repeat(x, y) if self._trusted else self._compare(x, y)
+        if on_host(y) and y.size and self._classes and (y.min() < 0 or y.max() >= self._classes):
+            self.run(x, y)  # says what is wrong with them
+        depends_on = [self.model.training, *(p.data for p in self.parameters)]
+        if len(depends_on) != len(self._depends_on) or not all(map(is_, depends_on, self._depends_on)):
+            self._repeated.forget()
+            self._depends_on = depends_on
+        loss, logits, *gradients = self._repeated(x, y)
+        for p, gradient in zip(self.parameters, gradients, strict=True):
+            p.grad = gradient
+        return loss, logits
 
-    def _run(self, x: Array, y: Array) -> tuple[Array, Array]:
+    def run(self, x: Array, y: Array) -> tuple:
+        """Loss, logits and the gradient of each parameter, by the tape."""
         for p in self.parameters:
             p.grad = None
         logits = self.model(Tensor(x, device=self.device))
         loss = F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
-        if self._recording is None and not all(function.repeatable for function in tape(loss)):
-            self._recorder = None
+        self.repeatable = self._ours and all(function.repeatable for function in tape(loss))
+        self._classes = logits.shape[1]
         loss.backward()
-        return loss.data, logits.data
-
-    def _record(self, x: Array, y: Array) -> tuple[Array, Array]:
-        self._recording, self._trusted = None, False
-        recording = self._recorder(self._run, x, y)
-        if self._recorder is not None:
-            self._recording = recording
-            self._recorded = self.model.training, [p.data for p in self.parameters], [p.grad for p in self.parameters]
-        return recording.result
-
-    def _is_up_to_date(self) -> bool:
-        """Whether the recorded kernels read the parameters as they are now, in the mode in which they are."""
-        training, arrays, _ = self._recorded
-        return self.model.training == training and all(map(is_, arrays, (p.data for p in self.parameters)))
-
-    def _repeat(self, x: Array, y: Array) -> tuple[Array, Array]:
-        result = self._recording(x, y)
-        for p, gradient in zip(self.parameters, self._recorded[2], strict=True):
-            p.grad = gradient
-        return result
-
-    def _compare(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Both ways; numbers that did not change since the recording prove nothing."""
-        recorded = self._recording.result[0].tobytes()
-        repeated = list(self._numbers(self._repeat(x, y)))
-        result = self._run(x, y)
-        if repeated != list(self._numbers(result)):
-            self._recorder = self._recording = None
-        self._trusted = repeated[0] != recorded
-        return result
-
-    def _numbers(self, result: tuple[Array, Array]) -> Iterator[bytes | None]:
-        for array in (*result, *(p.grad for p in self.parameters)):
-            yield None if array is None else array.tobytes()
+        return loss.data, logits.data, *(p.grad for p in self.parameters)
 
 
 def _is_ours(module: Module) -> bool:

@@ -47,6 +47,8 @@ class Recording:
     then holds the new numbers. That is what `run` would return if it only calls kernels, chosen by shapes alone.
     """
 
+    fault = None  # every run can be recorded; see Capture
+
     def __init__(self, run: Callable[..., Any], *inputs: np.ndarray) -> None:
         calls: list[tuple[Any, list]] = []
         with watched(lambda kernel, arguments: calls.append((kernel, list(arguments)))):

@@ -187,4 +187,4 @@ def test_a_batch_that_changes_nothing_proves_nothing(tape_runs):
 
 def test_switching_off():
     assert CPU.graph and not EAGER.graph
-    assert Graph(own_layers().to(EAGER), EAGER)._recorder is None
+    assert Graph(own_layers().to(EAGER), EAGER)._repeated._recorder is None
