@@ -57,17 +57,13 @@ class Job:
         started = time.monotonic()
         try:
             row = function()
-        except Skipped as reason:
-            self.skip(name, str(reason))
-            return
         except Exception as error:
-            lines = str(error).strip().splitlines()
-            self.skip(name, f"{type(error).__name__}: {lines[0] if lines else ''}")
-            self._failed += 1
+            self.skip(name, short(error))
+            self._failed += not isinstance(error, Skipped)
             return
-        self.rows[name] = row | {"seconds": round(time.monotonic() - started, 2)}
+        self.rows[name] = row | {"took": round(time.monotonic() - started, 2)}
         self._late += bool(row.get("late"))
-        print(f"{self.record['section']}: {name}: {self.rows[name]['seconds']} s", flush=True)
+        print(f"{self.record['section']}: {name}: {self.rows[name]["took"]} s", flush=True)
         self.write()
 
     def skip(self, name: str, why: str) -> None:
@@ -87,6 +83,12 @@ class Job:
         new = self.file.with_suffix(".new")
         new.write_text(json.dumps(self.record, indent=1) + "\n")
         new.replace(self.file)
+
+
+def short(error: Exception) -> str:
+    """Its first line, and its kind unless it says no more than why something does not exist here."""
+    lines = str(error).strip().splitlines() or [""]
+    return lines[0] if isinstance(error, Skipped) else f"{type(error).__name__}: {lines[0]}"
 
 
 def installed(package: str) -> str | None:

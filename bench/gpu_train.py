@@ -1,65 +1,51 @@
-"""Trains both networks on CIFAR-10 with each family of GPU kernels: accuracy and images a second.
+"""Both networks trained on CIFAR-10 with each kind of GPU kernels: accuracy, and images a second.
 
-python bench/gpu_train.py --data-path DIR    on a GPU; writes results/gpu-train.json
-python bench/gpu_train.py --data-path DIR --device sim --epochs 2 --limit-batches 1 --output FILE    a rehearsal
-
-Images a second are the median over the epochs after the first, which compiles; the clock of an epoch stops when
-the GPU is done. A whole run must come within 2 points of the accuracy that the same recipe reached on the CPU.
+Images a second are the median over the epochs after the first, which compiles; the clock of an epoch stops when the
+GPU is done. A run must come within 2 points of the accuracy that the same recipe reached on the CPU.
 """
 
-import argparse
 import json
 import statistics
-import sys
-from pathlib import Path
 from typing import Any
 
-from accuracy import CLAIMS, RESULTS, train
-from machine import describe, describe_gpu
+from accuracy import CLAIMS, RESULTS
+from accuracy import train as run
+from cpu_subjects import Skipped
+from gpu_job import Job
+from gpu_subjects import kinds
+
+from gpucnn.data import load
+from gpucnn.errors import GpucnnError
 
 NETWORKS = ("lenet-cifar10", "alexnet-lite-cifar10")
-FAMILIES = ("raw", "numba")
 POINTS = 0.02
 
 
-def measure(name: str, kernels: str, changes: list[str]) -> dict[str, Any]:
-    """One run: the claim `name` of accuracy.py with other flags."""
-    result, epochs = train([*CLAIMS[name].flags.split(), "--kernels", kernels, *changes])
+def train(job: Job) -> None:
+    """A row for each network and kind; only a few steps of a small one where the section is tiny."""
+    rows = {f"{name}, {kind}": (name, kind) for name in NETWORKS for kind in kinds(job.device)}
+    if job.tiny:
+        rows = {"tinydigits-cnn, raw": ("tinydigits-cnn", "raw")}
+    for name, _ in job.todo(list(rows)):
+        job.measure(name, lambda row=rows[name]: _run(job, *row))  # type: ignore[misc]
+
+
+def _run(job: Job, name: str, kind: str) -> dict[str, Any]:
+    """The claim `name` of accuracy.py with other flags."""
+    flags = [*CLAIMS[name].flags.split(), "--device", job.device, "--kernels", kind]
+    flags += ["--data-path", job.options["data_path"]] if job.options.get("data_path") else []
+    flags += ["--epochs", "1", "--limit-batches", "2"] if job.tiny else []
+    try:
+        load(flags[1], job.options.get("data_path"), download=False)
+    except GpucnnError as error:
+        raise Skipped(str(error)) from None
+    result, epochs = run(flags)
+    on_cpu = json.loads((RESULTS / f"accuracy-{name}.json").read_text())["mean"]
     speeds = [epoch["images_per_second"] for epoch in epochs]
-    result["images_per_second"] = statistics.median(speeds[1:] or speeds)
-    return result
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--data-path", help="where CIFAR-10 lies")
-    parser.add_argument("--epochs", type=int, help="other than the recipe's")
-    parser.add_argument("--limit-batches", type=int, help="at most so many batches an epoch")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    parser.add_argument("--kernels", nargs="+", default=FAMILIES)
-    parser.add_argument("--output", type=Path, default=RESULTS / "gpu-train.json")
-    options = vars(parser.parse_args())
-    networks, families, output = (options.pop(name) for name in ("networks", "kernels", "output"))
-    changes = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
-    whole = options["epochs"] is None and options["limit_batches"] is None
-    machine = describe() | (describe_gpu() if options["device"].startswith("cuda") else {})
-    runs, close = [], True
-    for name in networks:
-        on_cpu = json.loads((RESULTS / f"accuracy-{name}.json").read_text())["mean"]
-        for kernels in families:
-            run = measure(name, kernels, changes) | {"claim": name, "family": kernels, "accuracy_on_cpu": on_cpu}
-            close &= not whole or abs(run["test_accuracy"] - on_cpu) <= POINTS
-            print(
-                f"{name} {kernels}: {run['test_accuracy']:.2%} ({on_cpu:.2%} on the CPU), "
-                f"{run['images_per_second']:,.0f} images/s",
-                flush=True,
-            )
-            runs.append(run)  # written one by one: what is measured survives a run that fails
-            record = {"flags": changes, "whole": whole, "close": close, "machine": machine, "runs": runs}
-            output.write_text(json.dumps(record, indent=1) + "\n")
-    sys.exit(not close)
-
-
-if __name__ == "__main__":
-    main()
+    return result | {
+        "claim": name,
+        "kind": kind,
+        "accuracy_on_cpu": on_cpu,
+        "images_per_second": statistics.median(speeds[1:] or speeds),
+        "passes": job.tiny or abs(result["test_accuracy"] - on_cpu) <= POINTS,
+    }

@@ -1,0 +1,138 @@
+"""How fast is a whole training step: forward, loss, backward and SGD, with another batch on the GPU at each step?
+
+The subjects of a network, a batch size and a precision take turns, round by round: what disturbs the GPU for a while
+then disturbs them all. A figure is the median of the rounds by the wall's clock, from the first launch until the GPU
+has finished the last one; `gpu_us` is what lies between two events.
+"""
+
+import statistics
+import time
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+from cpu_subjects import Skipped
+from gpu_job import Job, short
+from gpu_subjects import GATES, Ours, Torch, kinds, mode_of, pictures
+
+NETWORKS = ("lenet", "alexnet-lite")
+WARM_UP, ROUNDS, SECONDS, BATCHES = 30, 5, 0.3, 8
+
+
+def steps(job: Job) -> None:
+    """Batch 512, against all of PyTorch that need not be compiled for minutes."""
+    _groups(job, (512,), ("eager", "graph", "reduce-overhead"))
+
+
+def batches(job: Job) -> None:
+    """Smaller and larger batches."""
+    _groups(job, (128, 2048), ("eager", "graph"))
+
+
+def compiled(job: Job) -> None:
+    """torch.compile as it is by default."""
+    _groups(job, (512,), ("graph", "default"))
+
+
+def autotuned(job: Job) -> None:
+    """torch.compile with all that it can try; minutes for each network and precision."""
+    _groups(job, (512,), ("graph", "max-autotune"))
+
+
+def _groups(job: Job, sizes: tuple[int, ...], hows: tuple[str, ...]) -> None:
+    networks, sizes = (("tinydigits-cnn",), (2,)) if job.tiny else (NETWORKS, sizes)
+    rows = {f"{n}, batch {b}, {m}": (n, b, m) for b, m, n in product(sizes, GATES, networks)}
+    for name, seconds in job.todo(list(rows)):
+        job.measure(name, lambda row=rows[name], s=seconds: _group(job, *row, hows, s))  # type: ignore[misc]
+
+
+def subjects(job: Job, network: str, mode: str, hows: tuple[str, ...]) -> dict[str, Any]:
+    """Name -> function that makes it; what may be left out for lack of time comes last.
+
+    Without Numba, whose launches take the CPU longer than most kernels take the GPU: layers has its kernels alone.
+    """
+    found: dict[str, Any] = {}
+    for kind in (kind for kind in kinds(job.device) if kind != "numba" and mode_of(kind) == mode):
+        for graph in (True, False):
+            name = f"gpucnn {kind}{'' if graph else ', eager'}"
+            found[name] = partial(Ours, network, job.device, kind, graph)
+    for how, channels_last in product(hows, (True, False)):
+        name = f"torch {how}{', channels_last' * channels_last}"
+        found[name] = partial(Torch, network, job.device, mode, how, channels_last)
+        if how == "graph" and channels_last and mode == "bf16":
+            found[f"{name}, pure"] = partial(Torch, network, job.device, mode, how, True, pure=True)
+    return found
+
+
+def _group(job: Job, network: str, batch: int, mode: str, hows: tuple[str, ...], seconds: float) -> dict[str, Any]:
+    """The subjects' times. late: those for which there was no time; skipped: those that do not exist here, and why."""
+    started, data = time.monotonic(), pictures(network, batch, BATCHES)
+    runs: dict[str, _Run] = {}
+    failed = False
+    found: dict[str, Any] = {"network": network, "batch": batch, "mode": mode, "skipped": {}, "late": []}
+    rounds, length = (2, 0.0) if job.tiny else (ROUNDS, SECONDS)
+    for name, make in subjects(job, network, mode, hows).items():
+        if time.monotonic() - started + rounds * length * (len(runs) + 1) > seconds:
+            found["late"].append(name)
+            continue
+        try:
+            runs[name] = _Run(job, make(), data, length)
+        except Exception as reason:  # PyTorch may fail to compile in as many ways as it has parts
+            found["skipped"][name] = short(reason)
+            failed |= name.startswith("gpucnn") and not isinstance(reason, Skipped)
+    for _ in range(rounds):
+        for run in runs.values():
+            run.round()
+    found["subjects"] = {name: run.found(batch) for name, run in runs.items()}
+    times = {name: one["us"] for name, one in found["subjects"].items()}
+    torch = min((name for name in times if name.startswith("torch")), key=lambda name: times[name], default=None)
+    ours = min((name for name in times if name.startswith("gpucnn")), key=lambda name: times[name], default=None)
+    found |= {"best_torch": torch, "best": ours}
+    found["passes"] = not failed and all(one["trained"] for one in found["subjects"].values())
+    if torch and ours:
+        found["ratio"] = round(times[torch] / times[ours], 3)
+        low, high = (found["subjects"][a][x] / found["subjects"][b][y] for a, x, b, y in
+                     ((torch, "us_min", ours, "us_max"), (torch, "us_max", ours, "us_min")))  # fmt: skip
+        found |= {"ratio_low": round(low, 3), "ratio_high": round(high, 3), "tie": low <= 1 <= high}
+    return found
+
+
+class _Run:
+    """A subject that is warm, and its rounds of about `length` seconds."""
+
+    def __init__(self, job: Job, subject: Any, data: list[Any], length: float) -> None:
+        self.job, self.subject, self.place = job, subject, 0
+        self.batches = [subject.batch(*batch) for batch in data]
+        subject.mode(True)
+        self.before = subject.weights()
+        subject.prepare(*self.batches[0])
+        self.first = float(self.step())
+        job.clock.timed(self.step, 1 if job.tiny else WARM_UP)
+        wall, _ = job.clock.timed(self.step, 1 if job.tiny else WARM_UP)
+        self.calls = max(1, round(length * WARM_UP / wall))
+        self.rounds: list[tuple[float, float | None]] = []
+
+    def step(self) -> Any:
+        """The next batch; its loss."""
+        self.place = (self.place + 1) % len(self.batches)
+        self.loss = self.subject.step(*self.batches[self.place])
+        return self.loss
+
+    def round(self) -> None:
+        wall, gpu = self.job.clock.timed(self.step, self.calls)
+        self.rounds.append((wall / self.calls, None if gpu is None else gpu / self.calls))
+
+    def found(self, batch: int) -> dict[str, Any]:
+        """us a step, images a second; whether it trained: the loss is finite and the weights are others than before."""
+        walls = [wall for wall, _ in self.rounds]
+        us = statistics.median(walls)
+        found = {"us": 1e6 * us, "us_min": 1e6 * min(walls), "us_max": 1e6 * max(walls)}
+        found["gpu_us"] = 1e6 * statistics.median(gpu for _, gpu in self.rounds if gpu) if self.rounds[0][1] else None
+        found = {name: value and round(value, 3) for name, value in found.items()}
+        losses = [self.first, float(self.loss)]
+        changed = not np.array_equal(self.subject.weights(), self.before)
+        return found | {
+            "images_per_second": round(batch / us), "calls": self.calls, "losses": losses,
+            "trained": bool(np.isfinite(losses).all()) and changed,
+        }  # fmt: skip
