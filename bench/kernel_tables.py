@@ -77,7 +77,8 @@ def _range(values: list[int]) -> str:
 def _ideas() -> Iterator[tuple[str, str]]:
     """The first sentence of the comment above each kernel of CUDA C."""
     kernel = re.compile(
-        r'((?:^//[^\n]*\n)+)(?:#[^\n]*\n|\n)*extern "C" __global__ void\s[^(]*?(?:\([^)]*\)\s*)?(\w+)\(', re.MULTILINE
+        r'((?:^//[^\n]*\n)+)(?:#[^\n]*\n|\n)*extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(',
+        re.MULTILINE,
     )
     for file in KERNELS.glob("*.cu"):
         for match in kernel.finditer(file.read_text()):

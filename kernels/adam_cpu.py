@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import prange
 
-from .arrays import Array
+from .arrays import Array, number
 from .cpu.compiled import compiled, inlined
 from .sgd_cpu import BLOCK, LONG, in_place
 
@@ -15,8 +15,8 @@ def step(
     g: Array,
     m: Array,
     v: Array,
-    t: int,
-    lr: float,
+    t: int | Array,
+    lr: float | Array,
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
@@ -26,6 +26,7 @@ def step(
 ) -> tuple[Array, Array, Array]:
     """The new p, m and v; t is 1 in the first step, and `out` may be (p, m, v), to change them in place."""
     p, m, v = in_place((p, m, v), out)
+    t, lr = number(t), number(lr)
     beta1, beta2 = betas
     keep, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     rate, scale = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)

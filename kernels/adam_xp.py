@@ -7,10 +7,10 @@
     v = beta2 * v + (1 - beta2) * d**2
     p = p - lr * m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + eps)
 
+t and lr are numbers, or arrays of one element, int32 and float32, on the device of the vectors: see sgd_xp.py.
+
 Kingma and Ba 2014, arXiv:1412.6980; decoupled decay: Loshchilov and Hutter 2017, arXiv:1711.05101.
 """
-
-import math
 
 from .arrays import Array, namespace
 
@@ -20,8 +20,8 @@ def step(
     g: Array,
     m: Array,
     v: Array,
-    t: int,
-    lr: float,
+    t: int | Array,
+    lr: float | Array,
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
@@ -38,6 +38,6 @@ def step(
     beta1, beta2 = betas
     new_m[...] = beta1 * m + (1 - beta1) * g
     new_v[...] = beta2 * v + (1 - beta2) * g * g
-    root = namespace(p).sqrt(new_v) / math.sqrt(1 - beta2**t) + eps
+    root = namespace(p).sqrt(new_v) / (1 - beta2**t) ** 0.5 + eps
     new_p[...] = p - lr / (1 - beta1**t) * new_m / root
     return new_p, new_m, new_v

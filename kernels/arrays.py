@@ -14,6 +14,11 @@ def namespace(x: Array) -> ModuleType:
     return sys.modules[type(x).__module__.partition(".")[0]]
 
 
+def number(value: Any) -> Any:
+    """The number itself, or that of an array of one element, for which a GPU is waited for."""
+    return value.item() if hasattr(value, "item") else value
+
+
 def out_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
     """(h, w) -> (oh, ow) of a window of `kernel` moved by `stride` over `padding` zeros on each side.
 

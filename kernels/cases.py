@@ -15,7 +15,7 @@ from .arrays import Pair, out_size, taps
 from .case import Case, tolerance
 from .case import spread as _spread
 from .shapetable import DRAWN, SHAPES
-from .trainingcases import adam, augment, draw_adam, draw_augment, draw_sgd, sgd
+from .trainingcases import adam, augment, draw_adam, draw_augment, draw_sgd, draw_tally, sgd, tally
 
 
 def table(op: str) -> list[Case]:
@@ -255,5 +255,6 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], Callable[[Any], tuple]]] = {
     "augment": (augment, draw_augment),
     "sgd": (sgd, draw_sgd),
     "adam": (adam, draw_adam),
+    "tally": (tally, draw_tally),
     "relu": (_relu, _draw_relu),
 }

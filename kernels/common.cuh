@@ -8,8 +8,13 @@ inline float4 load4(const float* p, gpusim::Site at = gpusim::here()) {
     if (reinterpret_cast<size_t>(p) % 16) gpusim::gpusim_stop("misaligned", "16-byte access", at.file, at.line);
     return *reinterpret_cast<const float4*>(p);
 }
+inline void store4(float* p, float4 value, gpusim::Site at = gpusim::here()) {
+    if (reinterpret_cast<size_t>(p) % 16) gpusim::gpusim_stop("misaligned", "16-byte access", at.file, at.line);
+    *reinterpret_cast<float4*>(p) = value;
+}
 #else
 __device__ inline float4 load4(const float* p) { return *reinterpret_cast<const float4*>(p); }
+__device__ inline void store4(float* p, float4 value) { *reinterpret_cast<float4*>(p) = value; }
 #endif
 
 // The sum, or the maximum, over the 32 lanes of a warp, the same bits in every lane: in each of five rounds a lane

@@ -2,7 +2,7 @@
 
 from numba import prange
 
-from .arrays import Array
+from .arrays import Array, number
 from .cpu.compiled import compiled, inlined
 
 BLOCK = 1 << 14  # elements that a thread takes at once
@@ -13,7 +13,7 @@ def step(
     p: Array,
     g: Array,
     v: Array,
-    lr: float,
+    lr: float | Array,
     momentum: float,
     weight_decay: float,
     nesterov: bool,
@@ -22,7 +22,7 @@ def step(
 ) -> tuple[Array, Array]:
     """The new p and v; `out` may be (p, v), to change them in place."""
     p, v = in_place((p, v), out)
-    _step(p, g, v, lr, momentum, weight_decay, nesterov)
+    _step(p, g, v, number(lr), momentum, weight_decay, nesterov)
     return p, v
 
 

@@ -5,6 +5,9 @@ p, g, v (n,) -> p, v        parameters, their gradient, their velocity
 d = g + weight_decay * p
 v = momentum * v + d
 p = p - lr * (d + momentum * v if nesterov else v)
+
+lr is a number, or an array of one element, float32, on the device of the vectors: nothing of it passes through the
+host then, so that a step can be recorded and repeated while lr changes.
 """
 
 from .arrays import Array
@@ -14,7 +17,7 @@ def step(
     p: Array,
     g: Array,
     v: Array,
-    lr: float,
+    lr: float | Array,
     momentum: float,
     weight_decay: float,
     nesterov: bool,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from .arrays import Array, namespace
 from .launch import total
 
@@ -18,6 +20,23 @@ def countable(*shapes: tuple) -> None:
     """NotImplementedError where an array of one of `shapes` has more elements than int32 indices can name."""
     for shape in shapes:
         total(shape, _MOST)
+
+
+def fours(*arrays: Array) -> int:
+    """How many groups of four elements a kernel can take in one 16-byte access each: none where an array of
+    float32 begins between two such groups.
+    """
+    addresses = (array.data.ptr if hasattr(array, "get") else array.ctypes.data for array in arrays)
+    return 0 if any(address % 16 for address in addresses) else arrays[0].size // 4
+
+
+def in_memory(name: str, value: Any, like: Array, dtype: str) -> Array:
+    """A number as a kernel reads it, from memory beside `like`: an array of one element is it already."""
+    if isinstance(value, (int, float, np.generic)):
+        return namespace(like).full(1, value, dtype)
+    if value.size != 1:
+        raise ValueError(f"{name} is a number or an array of one element, got shape {value.shape}")
+    return value
 
 
 def result(name: str, like: Array, shape: tuple, out: Array | None, dtype: Any = None) -> Array:

@@ -160,6 +160,15 @@ SHAPES: dict[str, list[tuple]] = {
         (333, 1000, (0.5, 0.9), 0.1, True),
         (2 * LONG, 2, (0.9, 0.999), 0.1, True),
     ],
+    "tally": [
+        (1, 1),
+        (7, 10),
+        (33, 3, SPECIAL),  # ties and NaN
+        (1025, 2, SPECIAL),  # a second round of the threads
+        (2100, 10),
+        (3, LONG),
+        (LONG, 2),
+    ],
     "linear": [
         (1, 1, 1, True),
         (3, 5, 4, False),

@@ -28,9 +28,12 @@ def draw_augment(rng: Any) -> tuple:
 
 def sgd(rng: Any, n: int, momentum: float, weight_decay: float, nesterov: bool) -> list[Case]:
     p, g, v = (spread(rng, (n,)) for _ in range(3))
-    how = 0.25, momentum, weight_decay, nesterov
+    how = momentum, weight_decay, nesterov
     shape = f"n {n} momentum {momentum} weight_decay {weight_decay}{' nesterov' if nesterov else ''}"
-    return [Case("sgd", "step", (p, g, v, *how), (tolerance(2, 4),) * 2, shape)]
+    return [
+        Case("sgd", "step", (p, g, v, lr, *how), (tolerance(2, 4),) * 2, f"{shape} lr {where}")
+        for where, lr in (("a number", 0.25), ("in memory", np.array(0.25)))
+    ]
 
 
 def draw_sgd(rng: Any) -> tuple:
@@ -46,10 +49,27 @@ def adam(rng: Any, n: int, t: int, betas: tuple[float, float], weight_decay: flo
     """No mean of squares is so near 0 that rounding in its root, a divisor, would count."""
     p, g, m, v = (spread(rng, (n,)) for _ in range(4))
     v = np.abs(v) / 2 + 0.5
-    how = t, 0.25, betas, 1e-8, weight_decay, decoupled
+    how = betas, 1e-8, weight_decay, decoupled
     shape = f"n {n} step {t} betas {betas} weight_decay {weight_decay}{' decoupled' if decoupled else ''}"
     largest = 1 + 2 / (1 - betas[0] ** t)
-    return [Case("adam", "step", (p, g, m, v, *how), (tolerance(2, largest), *(tolerance(2, 2),) * 2), shape)]
+    tolerances = tolerance(2, largest), tolerance(2, 2), tolerance(2, 2)
+    return [
+        Case("adam", "step", (p, g, m, v, *moving, *how), tolerances, f"{shape}, {where}")
+        for where, moving in (("numbers", (t, 0.25)), ("in memory", (np.array([t], np.int32), np.array([0.25]))))
+    ]
+
+
+def tally(rng: Any, n: int, classes: int, special: tuple = ()) -> list[Case]:
+    """Half of the answers are right; a wrong count is off by at least 1, which no tolerance here allows."""
+    logits = rng.choice(special, (n, classes)) if special else spread(rng, (n, classes))
+    target = np.where(rng.random(n) < 0.5, logits.argmax(1), rng.integers(0, classes, n)).astype(np.int32)
+    shape = f"logits {logits.shape}{f' of {special}' if special else ''}"
+    arguments = np.array([3.5, 7.0]), np.array(0.75), logits, target
+    return [Case("tally", "add", arguments, (tolerance(0, n + 4),), shape)]
+
+
+def draw_tally(rng: Any) -> tuple:
+    return int(rng.integers(1, 2200)), int(rng.integers(1, rng.choice([3, 12, 70])))
 
 
 def draw_adam(rng: Any) -> tuple:

@@ -137,7 +137,7 @@ def test_digits_are_enlarged_for_lenet_and_the_first_line_says_so():
     line = succeed("train --dataset digits --limit-batches 1 --epochs 1").splitlines()[0]
     assert "enlarged 4x to 32x32" in line
     assert "cpu (auto: CuPy is not installed)" in line or "cuda" in line
-    assert line.endswith("kernels cpu, xp for philox") or "cuda" in line
+    assert "kernels cpu, xp for " in line or "cuda" in line
 
 
 def test_a_folder_of_pictures_trains_and_predicts():

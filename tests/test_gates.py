@@ -59,7 +59,16 @@ def test_wide_loads_are_what_they_claim(source):
     calls = isinstance(source.kernels, CudaC) and "load4(" in source.kernels.text.partition(f'"{source.op}.cu"')[2]
     assert calls == any(claimed.values()), "what a kernel claims stands in wide_loads()"
     for kernel, body in bodies(ptx_of(source, "sm_80")).items():
-        assert len(re.findall(r"\bld\.shared\.v4\.f32", body)) == claimed[kernel], kernel
+        assert len(re.findall(r"\bld\.(?:shared|global)\.v4\.f32", body)) == claimed[kernel], kernel
+
+
+@each_architecture
+@pytest.mark.parametrize("source", [s for s in SOURCES if s.op in ("sgd", "adam", "relu")], ids=str)
+def test_vectors_are_read_and_written_sixteen_bytes_at_a_time(source, arch):
+    codes = machine_code(ptx_of(source, arch), arch)
+    for kernel in VECTORS.keys() & codes.keys():
+        assert len(re.findall(r"\bLDG\.E\.128\b", codes[kernel])) == VECTORS[kernel], kernel
+        assert len(re.findall(r"\bSTG\.E\.128\b", codes[kernel])) == max(VECTORS[kernel] - 1, 1), kernel
 
 
 @each_architecture
@@ -73,13 +82,18 @@ def test_wide_loads_are_one_instruction_of_the_machine(source, arch):
 
 
 def wide_loads(source, kernel):
-    """The 16-byte loads in the unrolled loops of a kernel."""
+    """The 16-byte loads in the unrolled loops of a kernel, or of the vectors that it runs through."""
+    if kernel in VECTORS:
+        return VECTORS[kernel]
     if kernel in ("linear_forward", "linear_backward_input", "linear_backward_weight"):
         return 2 * 16  # SLICE steps of a 4 x 4 block
     if isinstance(source.kernels, CudaC) and source.op == "conv2d" and kernel.endswith("_gemm"):
         narrow = {"-DTILE_C=8", "-DTILE_C=16"} & set(source.defines)
         return 4 * (2 if narrow else 4)  # 4 steps of REG_C channels, four at a time
     return 0
+
+
+VECTORS = {"sgd_step": 3, "adam_step": 4, "relu_forward": 1, "relu_backward": 2}
 
 
 def bodies(ptx):
