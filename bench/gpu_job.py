@@ -61,9 +61,10 @@ class Job:
             self.skip(name, short(error))
             self._failed += not isinstance(error, Skipped)
             return
-        self.rows[name] = row | {"took": round(time.monotonic() - started, 2)}
+        took = round(time.monotonic() - started, 2)
+        self.rows[name] = row | {"took": took}
         self._late += bool(row.get("late"))
-        print(f"{self.record['section']}: {name}: {self.rows[name]["took"]} s", flush=True)
+        print(f"{self.record['section']}: {name}: {took} s", flush=True)
         self.write()
 
     def skip(self, name: str, why: str) -> None:
