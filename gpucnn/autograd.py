@@ -73,6 +73,17 @@ class Function:
     def backward(self, gy: Array) -> Any:
         raise NotImplementedError
 
+    def into(self, *which: int) -> tuple | None:
+        """Where the gradients of these inputs are to be written, if they are parameters and somebody said so.
+
+        None as soon as one of them has a gradient, to which the new one will be added.
+        """
+        if len(self.inputs) <= max(which):
+            return None
+        inputs = [self.inputs[i] for i in which]
+        places = tuple(getattr(x, "into", None) for x in inputs)
+        return None if any(p is None or x.grad is not None for p, x in zip(places, inputs, strict=True)) else places
+
     def run_backward(self) -> None:
         """Hand the gradients of the inputs on to whatever produced them, and let go of everything."""
         gradients = self.backward(self.gy)

@@ -45,12 +45,18 @@ class Flat:
                 view[...] = p.data
                 p.data = view
 
+    def receive(self) -> None:
+        """Have gradients written where `collect` would copy them to: they hold until the next backward pass."""
+        for name, p in self.parameters.items():
+            p.into = self._gradients[name]
+
     def collect(self) -> list[slice]:
         """Copy the gradients into `g`; gives the stretches of the vectors that have one."""
         stretches: list[slice] = []
         for name, p in self.parameters.items():
             if p.requires_grad and p.grad is not None:
-                self._gradients[name][...] = p.grad
+                if p.grad is not self._gradients[name]:
+                    self._gradients[name][...] = p.grad
                 place = self.places[name]
                 if stretches and stretches[-1].stop == place.start:
                     place = slice(stretches.pop().start, place.stop)

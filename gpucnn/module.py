@@ -10,13 +10,14 @@ from .tensor import Tensor
 
 
 class Parameter(Tensor):
-    """A tensor that training changes."""
+    """A tensor that training changes. into: where its gradient is to be written, if somebody wants it there."""
 
-    __slots__ = ()
+    __slots__ = ("into",)
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
         self.data = self.data.copy()  # training changes it in place, and `data` is the caller's
+        self.into: Any = None
 
 
 class Module:

@@ -21,6 +21,7 @@ class Optimizer:
     """
 
     states = 0  # vectors that `update` keeps
+    repeatable = False  # whether `update` takes nothing but lr that changes from step to step: see graph.py
 
     def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float) -> None:
         pairs = [p if isinstance(p, tuple) else (f"parameter {i}", p) for i, p in enumerate(parameters)]
@@ -58,6 +59,15 @@ class Optimizer:
             for array, old in zip(arrays, before.get(name, ()), strict=False):
                 array[...] = self.parameters[name].device.asarray(to_host(old))
 
+    def vectors(self) -> list[Array]:
+        """All that a step changes, as long as no parameter moves: the parameters and what is kept for them."""
+        return [vector for flat in self._vectors for vector in (flat.p, *flat.state)]
+
+    def receive_gradients(self) -> None:
+        """Have gradients written to where `step` reads them, not copied there; they hold until the next backward."""
+        for flat in self._vectors:
+            flat.receive()
+
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for p in self.parameters.values():
@@ -90,6 +100,7 @@ class SGD(Optimizer):
     """
 
     states = 1
+    repeatable = True
 
     def __init__(
         self,

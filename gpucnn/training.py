@@ -8,13 +8,11 @@ from itertools import islice
 
 from . import functional as F
 from .autograd import no_grad
-from .backend import Array, Device
 from .data.batches import Batches
 from .errors import DivergedError
-from .graph import Graph
-from .layers import Dropout
 from .module import Module
 from .optim import Optimizer, Schedule
+from .steps import DeviceSteps, HostSteps, Meter
 from .tensor import Tensor
 
 _SECONDS_BETWEEN_READINGS = 0.1  # reading a loss waits for the device, so not after every step
@@ -45,26 +43,6 @@ class Step:
     accuracy: float
 
 
-class Meter:
-    """Sums of loss and correct answers; they stay on the device until they are read."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self.images = 0
-        self.sums: Array = device.xp.zeros(2)
-
-    def add(self, loss: Array, logits: Array, y: Array) -> None:
-        """Take in one batch: its mean loss, its logits (n, classes) and its labels (n,)."""
-        self.images += len(y)
-        self.sums[0] += loss * len(y)
-        self.sums[1] += (logits.argmax(1) == y).sum()
-
-    def read(self) -> tuple[float, float]:
-        """(mean loss, accuracy); waits for the device."""
-        loss, correct = self.sums.tolist()
-        return loss / max(self.images, 1), correct / max(self.images, 1)
-
-
 def fit(
     model: Module,
     optimizer: Optimizer,
@@ -86,28 +64,21 @@ def fit(
     DivergedError as soon as a loss that is read is not finite, the one on the test images included.
     `check` is called after every step and every test batch, and may raise to stop there.
     """
-    device = train.device
-    top_lr = optimizer.lr
+    device, top_lr = train.device, optimizer.lr
     steps = min(len(train), limit_batches or len(train))
-    dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
-    first_dropout = device.kernel("philox").DROPOUT
-    gradients = Graph(model, device, label_smoothing)  # a forward and a backward pass
+    run = (HostSteps if device.type == "cpu" else DeviceSteps)(model, optimizer, train, seed, label_smoothing)
     for epoch in range(epochs):
         model.train()
-        meter = Meter(device)
+        rates = [top_lr * schedule(epoch * steps + step) for step in range(steps)]
+        run.begin(epoch, rates)
         started = last_reading = time.perf_counter()
         loss_so_far = accuracy_so_far = math.nan
-        for step, batch in enumerate(islice(train.epoch(epoch), steps)):
-            for i, layer in enumerate(dropouts):
-                layer.place = F.Place(seed, first_dropout + i, epoch, batch.samples)
-            optimizer.lr = top_lr * schedule(epoch * steps + step)
-            loss, logits = gradients(batch.x, batch.y)
-            optimizer.step()
-            meter.add(loss, logits, batch.y)
+        for step in range(steps):
+            run()
             now = time.perf_counter()
             if now - last_reading > _SECONDS_BETWEEN_READINGS or step + 1 == steps:
                 last_reading = now
-                loss_so_far, accuracy_so_far = meter.read()
+                loss_so_far, accuracy_so_far = run.meter.read()
                 _require_finite(loss_so_far, f"in epoch {epoch + 1}, at step {step + 1} of {steps}", top_lr)
             after_step(Step(epoch + 1, step + 1, steps, loss_so_far, accuracy_so_far))
             check()
@@ -121,9 +92,9 @@ def fit(
             accuracy_so_far,
             test_loss,
             test_accuracy,
-            optimizer.lr,
+            rates[-1],
             seconds,
-            meter.images / seconds,
+            run.meter.images / seconds,
         )
     optimizer.lr = top_lr
 
@@ -156,5 +127,6 @@ def evaluate(
         for batch in islice(batches.epoch(0), limit_batches):
             logits = model(Tensor(batch.x, device=batches.device))
             meter.add(F.cross_entropy(logits, batch.y).data, logits.data, batch.y)
+            meter.images += len(batch.y)
             check()
     return meter.read()

@@ -15,7 +15,7 @@ from .arrays import Pair, out_size, taps
 from .case import Case, tolerance
 from .case import spread as _spread
 from .shapetable import DRAWN, SHAPES
-from .trainingcases import adam, augment, draw_adam, draw_augment, draw_sgd, draw_tally, sgd, tally
+from .trainingcases import adam, augment, deal, draw_adam, draw_augment, draw_deal, draw_sgd, draw_tally, sgd, tally
 
 
 def table(op: str) -> list[Case]:
@@ -253,6 +253,7 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], Callable[[Any], tuple]]] = {
     "dropout": (_dropout, _draw_dropout),
     "linear": (_linear, _draw_linear),
     "augment": (augment, draw_augment),
+    "deal": (deal, draw_deal),
     "sgd": (sgd, draw_sgd),
     "adam": (adam, draw_adam),
     "tally": (tally, draw_tally),

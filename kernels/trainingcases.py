@@ -26,6 +26,18 @@ def draw_augment(rng: Any) -> tuple:
     return *(int(rng.integers(1, most)) for most in (9, 40, 4, 14, 14)), *(bool(b) for b in rng.integers(0, 2, 3))
 
 
+def deal(rng: Any, m: int, n: int, k: int, position: int) -> list[Case]:
+    samples, y = (rng.integers(0, 2**31, m, np.int32) for _ in range(2))
+    words = rng.integers(0, 2**32, (m, k), np.uint32)
+    arguments = samples, words, y, spread(rng, (position + 2,)), np.array(position, np.int32), n
+    return [Case("deal", "forward", arguments, (0, 0, 0, 0, 0), f"batch {position} of {n} in {m}, {k} words")]
+
+
+def draw_deal(rng: Any) -> tuple:
+    n, position = int(rng.integers(1, rng.choice([20, 700]))), int(rng.integers(0, 5))
+    return (position + 1) * n + int(rng.integers(0, n)), n, int(rng.choice([0, 4])), position
+
+
 def sgd(rng: Any, n: int, momentum: float, weight_decay: float, nesterov: bool) -> list[Case]:
     p, g, v = (spread(rng, (n,)) for _ in range(3))
     how = momentum, weight_decay, nesterov

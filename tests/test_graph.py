@@ -188,3 +188,69 @@ def test_a_batch_that_changes_nothing_proves_nothing(tape_runs):
 def test_switching_off():
     assert CPU.graph and not EAGER.graph
     assert Graph(own_layers().to(EAGER), EAGER)._repeated._recorder is None
+
+
+# whole steps on the simulator
+
+
+def network(dropout):
+    layers = (g.Conv2d(1, 6, 3), g.ReLU(), g.MaxPool2d(2), g.Flatten(), g.Linear(54, 20), g.ReLU())
+    return g.Sequential(*layers, *([g.Dropout(0.3)] if dropout else []), g.Linear(20, 10))
+
+
+def train_on(device, build, optimizer, batches=(), epochs=3):
+    """What `fit` gives after epochs of four whole batches and a smaller one: records, weights, and its steps."""
+    data = load("tinydigits")
+    model = build().initialize(1).to(device)
+    images = {"device": device, "mean": data.mean, "std": data.std}
+    train = Batches(data.train_x[:150], data.train_y[:150], 32, **images, shuffle=True, augment=("crop",))
+    test = Batches(data.test_x[:40], data.test_y[:40], 40, **images)
+    records = list(
+        fit(model, optimizer(model.named_parameters()), train, test, epochs=epochs, schedule=one_cycle(5 * epochs))
+    )
+    return [(r.train_loss, r.train_accuracy, r.test_loss, r.lr) for r in records], model.state_dict()
+
+
+def sgd(parameters):
+    return g.optim.SGD(parameters, 0.05, 0.9, weight_decay=1e-3, nesterov=True)
+
+
+@pytest.fixture
+def deals(monkeypatch):
+    """Counts how often the first kernel of a step was prepared by Python."""
+    from gpucnn_kernels import deal_raw
+
+    runs, original = [], deal_raw.forward
+    monkeypatch.setattr(deal_raw, "forward", lambda *a, **k: runs.append(1) or original(*a, **k))
+    return runs
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_whole_steps_are_repeated_to_the_bit(dropout, deals):
+    outcomes, counts = [], []
+    for graph in (True, False):
+        before = len(deals)
+        outcomes.append(train_on(Device("sim", graph=graph), lambda: network(dropout), sgd))
+        counts.append(len(deals) - before)
+    (records, weights), (expected, plain) = outcomes
+    assert records == expected
+    assert all(np.array_equal(weights[name], plain[name]) for name in plain)
+    assert counts == [2, 12]  # of 12 whole batches, the first two by Python
+
+
+def test_steps_from_the_device_are_those_of_the_host(monkeypatch):
+    """Batches dealt in the device's memory, and handed over one by one: the same bits."""
+    from gpucnn import training
+    from gpucnn.steps import HostSteps
+
+    device = Device("sim")
+    records, weights = train_on(device, lambda: network(True), sgd)
+    monkeypatch.setattr(training, "DeviceSteps", HostSteps)
+    expected, plain = train_on(device, lambda: network(True), sgd)
+    assert all(np.array_equal(weights[name], plain[name]) for name in plain)
+    assert records == expected
+
+
+def test_an_optimizer_that_counts_on_the_host_is_not_repeated(deals):
+    train_on(Device("sim"), lambda: network(False), lambda parameters: g.optim.Adam(parameters, 1e-3), epochs=1)
+    assert len(deals) == 4

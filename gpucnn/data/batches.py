@@ -83,19 +83,27 @@ class Batches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of epoch 0, 1, ...: each call with the same number gives the same ones."""
+        samples, words, labels = self.draw(epoch)
+        for start in range(0, self.examples, self.batch_size):
+            places = slice(start, min(start + self.batch_size, self.examples))
+            yield Batch(self.images(samples[places], words[places]), labels[places], samples[places])
+
+    def draw(self, epoch: int) -> tuple[Array, Array, Array]:
+        """All that is drawn or looked up for an epoch, at once: a batch then takes slices of it, and one kernel.
+
+        The samples (n,) int32 in their order, words (n, 4) uint32 for each, or (n, 0) without augmentation, and the
+        labels (n,) int32.
+        """
         xp, philox = self.device.xp, self.device.kernel("philox")
         n = len(self.x)
         order = permutation(n, self.seed, epoch, self.device) if self.shuffle else xp.arange(n)
-        # All that is drawn or looked up is so for the whole epoch at once: a batch takes slices of it, and one kernel.
-        samples, labels = order.astype("int32"), self.y[order]
-        words = philox.bits(self.seed, philox.AUGMENT, epoch, order, 4) if self.augment else None
-        for start in range(0, self.examples, self.batch_size):
-            places = slice(start, min(start + self.batch_size, self.examples))
-            drawn = None if words is None else words[places]
-            yield Batch(self._images(samples[places], drawn), labels[places], samples[places])
+        words = xp.empty((n, 0), "uint32")
+        if self.augment:
+            words = philox.bits(self.seed, philox.AUGMENT, epoch, order, 4)
+        return order.astype("int32"), words, self.y[order]
 
-    def _images(self, samples: Array, words: Array | None) -> Array:
-        """The pictures `samples` (n,), augmented as `words` (n, 4) say and normalised: float (n, c, h, w)."""
+    def images(self, samples: Array, words: Array) -> Array:
+        """The pictures `samples` (n,), augmented as `words` say and normalised: float (n, c, h, w)."""
         kernel = self.device.kernel("augment", self.mean.dtype)
         chosen = [name in self.augment for name in AUGMENTATIONS]
-        return kernel.forward(self.x, samples, words, self.mean, self.std, *chosen)
+        return kernel.forward(self.x, samples, words if self.augment else None, self.mean, self.std, *chosen)

@@ -32,7 +32,8 @@ class Conv2d(Function):
             if self.needs[0]:
                 gxs.append(kernel.backward_input(gy_g, w, x.shape, self.stride, self.padding))
             if any(self.needs[1:]):
-                gw, gb = kernel.backward_weight(gy_g, x, w.shape, self.stride, self.padding)
+                into = self.into(1, 2) if self.groups == 1 else None
+                gw, gb = kernel.backward_weight(gy_g, x, w.shape, self.stride, self.padding, into)
                 gws.append(gw)
                 gbs.append(gb)
         gx, gw, gb = self._join(gxs, 1), self._join(gws, 0), self._join(gbs, 0)
@@ -54,7 +55,7 @@ class Conv2d(Function):
 
 
 class Conv2dReluMaxPool(Function):
-    """One group only."""
+    """One group only. Its kernels take arrays in whatever layout, on every device: they hand each other their own."""
 
     repeatable = True
 
@@ -62,15 +63,15 @@ class Conv2dReluMaxPool(Function):
         self.window = stride, padding, pool
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        self.x, self.w, self.b = (array if array is None else self.device.contiguous(array) for array in (x, w, b))
+        self.x, self.w, self.b = x, w, b
         kernel = self.device.kernel("conv2d_relu_maxpool", x.dtype)
         y, self.code = kernel.forward(self.x, self.w, self.b, *self.window)
         return y
 
     def backward(self, gy: Array) -> tuple:
         kernel = self.device.kernel("conv2d_relu_maxpool", gy.dtype)
-        needs = self.needs[0], any(self.needs[1:])
-        gradients = kernel.backward(self.device.contiguous(gy), self.code, self.x, self.w, *self.window, needs)
+        needs, into = (self.needs[0], any(self.needs[1:])), self.into(1, 2)
+        gradients = kernel.backward(gy, self.code, self.x, self.w, *self.window, needs, into and (None, *into))
         return gradients[:2] if self.b is None else gradients
 
 

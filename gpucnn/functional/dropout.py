@@ -12,18 +12,20 @@ from ..tensor import Tensor
 class Place:
     """Where in a training run a batch is; the arguments of the kernels' draws (philox_xp.py).
 
-    samples: (n,) integer array, the index of each example in its data set.
+    epoch: a number, or an array of one in the device's memory. samples: (n,) integer array, the index of each example
+    in its data set.
     """
 
     seed: int
     use: int
-    epoch: int
+    epoch: int | Array
     samples: Array
 
 
 class Dropout(Function):
     def __init__(self, p: float, channels: bool, place: Place) -> None:
         self.p, self.channels, self.place = p, channels, place
+        self.repeatable = not isinstance(place.epoch, int)  # else the draws are those of one epoch
 
     def forward(self, x: Array) -> Array:
         return self._masked("forward", x)

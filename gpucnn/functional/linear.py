@@ -22,7 +22,7 @@ class Linear(Function):
         kernel = self.device.kernel("linear", self.w.dtype)
         gy = self.device.contiguous(gy.reshape(-1, gy.shape[-1]))
         gx = kernel.backward_input(gy, self.w).reshape(self.x_shape) if self.needs[0] else None
-        gw, gb = kernel.backward_weight(gy, self.x) if any(self.needs[1:]) else (None, None)
+        gw, gb = kernel.backward_weight(gy, self.x, self.into(1, 2)) if any(self.needs[1:]) else (None, None)
         return (gx, gw) if self.b is None else (gx, gw, gb)
 
 

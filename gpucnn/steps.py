@@ -1,0 +1,119 @@
+"""Steps of training: a batch, forward, backward, the optimizer's update, and the sums of the epoch.
+
+HostSteps     takes each batch from the host's loop; what repeats itself is the pass through the network
+DeviceSteps   takes nothing from the host: what changes from one step to the next, like the place in the epoch and the
+              learning rate, lies in the device's memory, so that a whole step repeats itself, and is one CUDA graph
+"""
+
+from collections.abc import Sequence
+
+from . import functional as F
+from .backend import Array, Device
+from .data.batches import Batches
+from .graph import Graph, Repeated
+from .layers import Dropout
+from .module import Module
+from .optim import Optimizer
+
+
+class Meter:
+    """Sums of loss and correct answers; they stay on the device until they are read."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.sums: Array = device.xp.zeros(2, "float32")
+        self.reset()
+
+    def reset(self) -> None:
+        self.images = 0
+        self.sums[...] = 0
+
+    def add(self, loss: Array, logits: Array, y: Array) -> None:
+        """Take in one batch: its mean loss, its logits (n, classes) and its labels (n,)."""
+        self.device.kernel("tally").add(self.sums, loss, logits, y, out=self.sums)
+
+    def read(self) -> tuple[float, float]:
+        """(mean loss, accuracy); waits for the device."""
+        loss, correct = self.sums.tolist()
+        return loss / max(self.images, 1), correct / max(self.images, 1)
+
+
+class HostSteps:
+    """`begin` an epoch, then each call trains on its next batch; `meter` sums them up."""
+
+    def __init__(self, model: Module, optimizer: Optimizer, train: Batches, seed: int, label_smoothing: float) -> None:
+        self.optimizer, self.train, self.seed = optimizer, train, seed
+        self.graph = Graph(model, train.device, label_smoothing)
+        self.meter = Meter(train.device)
+        first = train.device.kernel("philox").DROPOUT
+        dropouts = (module for module in model.modules() if isinstance(module, Dropout))
+        self._dropouts = list(enumerate(dropouts, first))
+
+    def begin(self, epoch: int, rates: Sequence[float]) -> None:
+        """An epoch of len(rates) steps, with the learning rate of each."""
+        self.meter.reset()
+        self._epoch = epoch
+        self._batches = zip(self.train.epoch(epoch), rates, strict=False)
+
+    def __call__(self) -> None:
+        batch, self.optimizer.lr = next(self._batches)
+        self._place(self._epoch, batch.samples)
+        loss, logits = self.graph(batch.x, batch.y)
+        self.optimizer.step()
+        self.meter.add(loss, logits, batch.y)
+        self.meter.images += len(batch.y)
+
+    def _place(self, epoch: int | Array, samples: Array) -> None:
+        """Tell the dropouts of which draws theirs are."""
+        for use, layer in self._dropouts:
+            layer.place = F.Place(self.seed, use, epoch, samples)
+
+
+class DeviceSteps(HostSteps):
+    """The same numbers, to the bit. A last batch that is smaller is taken from the host."""
+
+    def __init__(self, model: Module, optimizer: Optimizer, train: Batches, seed: int, label_smoothing: float) -> None:
+        super().__init__(model, optimizer, train, seed, label_smoothing)
+        xp, n = train.device.xp, train.batch_size
+        self._drawn = [xp.empty_like(part) for part in train.draw(0)]  # of the whole epoch: samples, words, labels
+        self._dealt = [xp.empty((n, *part.shape[1:]), part.dtype) for part in self._drawn]  # of a batch
+        self._rates, self._rate = xp.zeros(len(train), "float32"), xp.zeros((), "float32")
+        self._position, self._epoch_number = xp.zeros((), "int32"), xp.zeros((), "uint32")
+        optimizer.receive_gradients()
+        state = *optimizer.vectors(), self.meter.sums, self._position
+        repeatable = optimizer.repeatable
+        self._repeated = Repeated(self._step, train.device, state, lambda: repeatable and self.graph.repeatable)
+        self._state = state
+
+    def begin(self, epoch: int, rates: Sequence[float]) -> None:
+        self.meter.reset()
+        for place, drawn in zip(self._drawn, self.train.draw(epoch), strict=True):
+            place[...] = drawn
+        self._rates[: len(rates)] = self.train.device.asarray(rates, "float32")
+        self._position[...], self._epoch_number[...] = 0, epoch
+        self._whole = min(len(rates), len(self.train.x) // self.train.batch_size)
+        self._done, self._last_rate = 0, rates[-1]
+
+    def __call__(self) -> None:
+        if self._done < self._whole:
+            self._repeated()
+            self.meter.images += self.train.batch_size
+        else:
+            samples, words, y = (part[self._whole * self.train.batch_size :] for part in self._drawn)
+            self._train(self.train.images(samples, words), y, samples, self._last_rate)
+            self.meter.images += len(y)
+        self._done += 1
+
+    def _step(self) -> tuple:
+        n, deal = self.train.batch_size, self.train.device.kernel("deal")
+        samples, words, y = self._dealt
+        deal.forward(*self._drawn, self._rates, self._position, n, out=(*self._dealt, self._rate, self._position))
+        self._train(self.train.images(samples, words), y, samples, self._rate)
+        return self._state
+
+    def _train(self, x: Array, y: Array, samples: Array, rate: float | Array) -> None:
+        self._place(self._epoch_number, samples)
+        self.optimizer.lr = rate
+        loss, logits, *_ = self.graph.run(x, y)
+        self.optimizer.step()
+        self.meter.add(loss, logits, y)
