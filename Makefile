@@ -25,7 +25,7 @@ test-gpu: build/path/gpucnn_kernels
 	PYTHONPATH=build/path:. $(PYTHON) -m pytest -m gpu $(ARGS)
 
 bench-gpu: build/path/gpucnn_kernels
-	PYTHONPATH=build/path:. $(PYTHON) bench/gpu_train.py $(ARGS)
+	PYTHONPATH=build/path:. $(PYTHON) bench/gpu_all.py $(ARGS)
 
 build/path/gpucnn_kernels:
 	mkdir -p build/path

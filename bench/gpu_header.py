@@ -100,7 +100,7 @@ def gemm(job: Job, name: str) -> dict[str, Any]:
     replay = job.clock.theirs([lambda: a @ b])
     job.clock.times(replay, 3)
     found = middle(job.clock.times(replay, 5 if job.tiny else 20))
-    return found | {"tflops": round(2e-6 * size**3 / found["us"], 4)}
+    return found | {"tflops": float(f"{2e-6 * size**3 / found['us']:.4g}")}
 
 
 def probe(job: Job, name: str) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class _Run:
         self.before = subject.weights()
         subject.prepare(*self.batches[0])
         self.first = float(self.step())
-        job.clock.timed(self.step, 1 if job.tiny else WARM_UP)
+        job.clock.timed(self.step, 3 if job.tiny else WARM_UP)
         wall, _ = job.clock.timed(self.step, 1 if job.tiny else WARM_UP)
         self.calls = max(1, round(length * WARM_UP / wall))
         self.rounds: list[tuple[float, float | None]] = []
@@ -134,5 +134,5 @@ class _Run:
         changed = not np.array_equal(self.subject.weights(), self.before)
         return found | {
             "images_per_second": round(batch / us), "calls": self.calls, "losses": losses,
-            "trained": bool(np.isfinite(losses).all()) and changed,
+            "trained": bool(np.isfinite(losses).all()) and changed, "details": self.subject.details(),
         }  # fmt: skip

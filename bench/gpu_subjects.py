@@ -6,6 +6,7 @@ rate(lr)         another learning rate, before the first step
 prepare(x, y)    whatever comes before the first step, given a batch
 step(x, y)       forward, cross entropy, backward, SGD; the loss, on the device, without waiting for it
 weights()        all of them as one vector, on the host
+details()        what the step was really run by
 """
 
 from typing import Any
@@ -87,6 +88,10 @@ class Ours:
         self.optimizer.step()
         return loss
 
+    def details(self) -> dict[str, Any]:
+        graph = self.device.graph and self.forward_backward._repeated.trusted
+        return {"kernels": self.device.kernels_in_words(), "graph": graph}
+
     def weights(self) -> Array:
         return np.concatenate([to_host(p.data).ravel() for p in self.model.parameters()])
 
@@ -154,6 +159,9 @@ class Torch(cpu_subjects.Torch):
         loss.backward()
         self.optimizer.step()
         return loss.detach()
+
+    def details(self) -> dict[str, Any]:
+        return {"graph": self.how == "graph"}
 
     def weights(self) -> Array:
         return np.concatenate([p.detach().float().cpu().numpy().ravel() for p in self.net.parameters()])

@@ -119,23 +119,6 @@ def mutations() -> str:
     return "\n".join([*rows, "", line, "", *survivors])
 
 
-def gpu_train() -> str:
-    """Accuracy and images a second of both networks with both families of kernels."""
-    file = RESULTS / "gpu-train.json"
-    if not file.exists():
-        return "Not measured yet: `make bench-gpu`, on a machine with a GPU."
-    record = json.loads(file.read_text())
-    rows = ["| model | kernels | epochs | test accuracy | on the CPU | images/s |", "|---|---|---|---|---|---|"]
-    for run in record["runs"]:
-        rows.append(
-            f"| {run['model']} | {run['family']} | {run['epochs']} | {run['test_accuracy']:.1%} "
-            f"| {run['accuracy_on_cpu']:.1%} | {run['images_per_second']:,.0f} |"
-        )
-    machine = record["machine"]
-    where = ", ".join(f"{name} {machine[name]}" for name in ("driver", "cupy", "numba-cuda") if name in machine)
-    return "\n".join([*rows, "", f"Measured with `make bench-gpu` on {machine.get('gpu', machine['cpu'])}, {where}."])
-
-
 def cpu_errors() -> str:
     """A row for each result of each convolution: its errors with Winograd, without, and in PyTorch."""
     record = json.loads((RESULTS / "cpu-errors.json").read_text())

@@ -1,6 +1,6 @@
 """Write every generated table, between its markers, from results/*.json.
 
-python bench/report.py          rewrite the tables
+python bench/report.py          rewrite the tables, and the picture of the GPU's roofline
 python bench/report.py --check  exit 1 where a table differs from its results
 """
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cpu_tables import cpu_shapes, cpu_step
-from kernel_tables import cpu_errors, gpu_train, mutations, ops, resources
+from gpu_tables import all_steps, draw, gpu_gates, gpu_layers, gpu_steps, gpu_train
+from kernel_tables import cpu_errors, mutations, ops, resources
 
 ROOT = Path(__file__).parent.parent
 FILES = ("README.md", "docs/decisions.md", "docs/testing-kernels.md", "kernels/README.md")
@@ -54,6 +55,10 @@ BLOCKS = {
     "ops": ops,
     "resources": resources,
     "mutations": mutations,
+    "gpu_steps": gpu_steps,
+    "gpu_all_steps": all_steps,
+    "gpu_layers": gpu_layers,
+    "gpu_gates": gpu_gates,
     "gpu_train": gpu_train,
     "cpu_step": cpu_step,
     "cpu_shapes": cpu_shapes,
@@ -64,6 +69,8 @@ BLOCKS = {
 def main() -> None:
     check = sys.argv[1:] == ["--check"]
     stale = []
+    if not check:
+        draw()
     for name in FILES:
         path = ROOT / name
         before = path.read_text()

@@ -9,6 +9,11 @@ import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
+import gpu_all  # noqa: E402
+import gpu_ops  # noqa: E402
+import gpu_profile  # noqa: E402
+import gpu_section  # noqa: E402
+import gpu_tables  # noqa: E402
 from cpu_subjects import Skipped  # noqa: E402
 from gpu_clock import Cpu, middle, sets  # noqa: E402
 from gpu_job import Job  # noqa: E402
@@ -114,3 +119,123 @@ def test_the_simulator_never_writes_among_the_results():
     done = plan("--device", "sim", "--tiny")
     assert done.returncode == 2
     assert "give it an --output" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """Every section, as gpu_section.py runs it, on the simulator."""
+    folder = tmp_path_factory.mktemp("walked")
+    for section in gpu_all.SHARES:
+        file = folder / f"gpu-{section}.json"
+        job = {"section": section, "seconds": 100.0, "file": str(file), "identity": WHO, "data_path": None}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["gpu_section.py", json.dumps(job)])
+            gpu_section.main()
+    return folder
+
+
+@pytest.fixture
+def record(walked):
+    return lambda section: json.loads((walked / f"gpu-{section}.json").read_text())
+
+
+@pytest.mark.parametrize("section", gpu_all.SHARES)
+def test_every_section_is_walked(record, section):
+    assert gpu_section.SECTIONS.keys() == gpu_all.SHARES.keys()
+    found = record(section)
+    assert (found["complete"], found["failed"], found["device"]) == (True, "", "sim"), found["skipped"]
+    assert found["rows"] or section == "profile"
+
+
+def test_gates_compare_with_float64(record):
+    rows = record("gates")["rows"]
+    conv = rows["conv2d 5x6x9 -> 17, 2x3, stride 2x1, padding 1x0, batch 3"]["kinds"]
+    assert {"raw", "numba"} <= conv.keys()
+    for kind in conv.values():
+        assert kind["errors"].keys() == {"y", "gx", "gw", "gb"}
+        assert kind["same_bits"] and kind["passes"]
+    assert rows["tinydigits-cnn, raw"]["same_bits"]
+
+
+def test_layers_and_steps_have_times_of_both_sides(record):
+    for row in record("layers")["rows"].values():
+        assert row["ours"]["raw"]["us"] > 0 and not row["ours"]["raw"]["captured"]
+    steps = record("steps")["rows"]["tinydigits-cnn, batch 2, fp32-ieee"]
+    ours = steps["subjects"]["gpucnn raw, eager"]
+    assert ours["us"] > 0 and ours["trained"] and len(ours["losses"]) == 2
+    if record("header")["machine"]["torch"]:
+        assert steps["ratio"] > 0
+        assert steps["skipped"]["torch graph"] == "PyTorch's graph is about a GPU"
+    else:
+        assert "no torch" in steps["skipped"]["torch eager"]
+
+
+def test_layers_are_those_of_both_networks():
+    found = {op.text(): op for op in gpu_ops.layers()}
+    assert next(iter(found)) == "conv2d 256x8x8 -> 256, 3x3, padding 1x1"
+    conv = found["conv2d 256x8x8 -> 256, 3x3, padding 1x1"]
+    assert gpu_ops.multiplications(conv, 512) == 512 * 256 * 64 * 256 * 9
+    assert gpu_ops.y_shape(found["max_pool2d 64x32x32, 2x2"], 3) == (3, 64, 16, 16)
+    assert set(gpu_profile.ROWS) <= {f"{text}: {part}" for text in found for part in gpu_ops.RESULTS}
+    assert len(gpu_ops.odd()) > 20
+
+
+def test_what_the_profiler_says():
+    text = (
+        '==PROF== Disconnected\n"ID","Kernel Name","gpu__time_duration.sum","other"\n"","","us",""\n"0","k","5.1","1"\n'
+    )
+    assert gpu_profile.read(text) == {"Kernel Name": "k", "gpu__time_duration.sum": "5.1 us"}
+    assert gpu_profile.read("==ERROR== no permission\n") == {}
+
+
+def test_the_simulator_makes_no_table(walked, tmp_path):
+    for section in ("steps", "layers", "gates", "header"):
+        with pytest.raises(SystemExit, match="sim, which is no GPU"):
+            gpu_tables.found(section, walked)
+    assert gpu_tables.found("steps", tmp_path) is None
+
+
+def test_tables_of_a_gpu(record, tmp_path):
+    """Of what was walked, as if a GPU had been: that there is a row for each measurement."""
+    header, layers, steps, gates = (record(section) for section in ("header", "layers", "steps", "gates"))
+    text = gpu_tables.step_table(steps)
+    has_torch = steps["machine"]["torch"] is not None
+    assert text.count("| tinydigits-cnn | 2 | fp32 |") == has_torch
+    assert "Left out" not in text
+    assert gpu_tables.gate_table(gates).count("| raw | 4 |") == 1
+    text = gpu_tables.layer_table(layers, header)
+    assert text.count("| raw |") == 5
+    assert text.count("| numba |") == 2
+    rows = {"gemm tf32": {"tflops": 300.0}, "copy": {"gbs": 4000.0}, "versions": {"tflops_ffma": 60.0}}
+    tops = gpu_tables.ceilings({"rows": rows})
+    assert tops == {"tf32": 300.0, "fp32-ieee": 60.0, "copy": 4000.0}
+    row = {"bytes": 8_000_000, "flops": 600_000_000}
+    assert [gpu_tables.roofline(row, kind, tops) for kind in ("raw", "tf32x3", "tf32", "bf16")] == [
+        10.0,
+        6.0,
+        2.0,
+        None,
+    ]
+    gpu_tables.picture(layers, tops, tmp_path / "roofline.png")
+    assert (tmp_path / "roofline.png").stat().st_size > 10_000
+
+
+def test_steps_that_were_late_or_tied_say_so():
+    def row(**more):
+        times = {"us": 100.0, "us_min": 90.0, "us_max": 120.0, "images_per_second": 5_120_000}
+        subjects = {"gpucnn raw": times, "torch graph": times | {"us": 110.0}, "torch eager": times | {"us": 800.0}}
+        found = {"network": "lenet", "batch": 512, "mode": "tf32", "subjects": subjects, "best": "gpucnn raw"}
+        return (
+            found
+            | {"best_torch": "torch graph", "ratio": 1.1, "ratio_low": 0.75, "ratio_high": 1.33, "tie": True}
+            | more
+        )
+
+    record = {"rows": {"a": row(), "b": row(late=["torch default"])}, "skipped": {"c": "no time left"}}
+    record["machine"] = {"gpu": "G", "driver": "D", "torch": "2.13", "commit": "abc"}
+    lines = gpu_tables.step_table(record).splitlines()
+    assert lines[2] == (
+        "| lenet | 512 | tf32 | raw | 100 | 5,120,000 | graph | 110 | 5,120,000 | 1.10x (0.75 to 1.33, a tie) | 8.00x |"
+    )
+    assert "Left out: c (no time left); b: torch default (no time left)." in lines[-1]
+    assert lines[-1].endswith("Measured with `make bench-gpu` on G: driver D, PyTorch 2.13, commit abc.")
