@@ -194,11 +194,14 @@ def _dropout(
     samples = rng.integers(0, 2**31, len(x)).astype(np.int32)
     if p == DRAWN:
         p = float(load("philox", "xp").bits(seed, use, epoch, samples, 1)[0, 0]) / 2**32
-    place = p, seed, use, epoch, samples, channels
+    epochs = {"forward": epoch, "backward": np.array(epoch, np.uint32)}  # as a number, and in memory
     mark = f"{' channels' if channels else ''}{' one in 4 of them not finite' if special else ''}"
     shape = f"x {x_shape} p {p} seed {seed} use {use} epoch {epoch}{mark}"
     largest = (tolerance(0, 1 / (1 - p) if p < 1 else 0),)
-    return [Case("dropout", function, (x, *place), largest, shape) for function in ("forward", "backward")]
+    return [
+        Case("dropout", function, (x, p, seed, use, where, samples, channels), largest, shape)
+        for function, where in epochs.items()
+    ]
 
 
 def _draw_dropout(rng: Any) -> tuple:

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from numba import prange
 
-from .arrays import Array
+from .arrays import Array, number
 from .cpu import layout
 from .cpu.bits import draw_scales
 from .cpu.compiled import compiled, inlined
@@ -24,7 +24,7 @@ def forward(
     p: float,
     seed: int,
     use: int,
-    epoch: int,
+    epoch: int | Array,
     samples: Array,
     channels: bool,
     out: Array | None = None,
@@ -41,7 +41,7 @@ def forward(
     places[:n], places[n:] = samples, 0
     threshold = round(p * _WORD)
     scale = 1 / (1 - p) if threshold < _WORD else 0  # no draw reaches 2**32
-    place = epoch, use, seed % _WORD, seed // _WORD % _WORD
+    place = number(epoch), use, seed % _WORD, seed // _WORD % _WORD
     _scale(layout.lines(x).reshape(shape), to.reshape(shape), places, *place, threshold, scale)
     return layout.to_out(y, out)
 
@@ -51,7 +51,7 @@ def backward(
     p: float,
     seed: int,
     use: int,
-    epoch: int,
+    epoch: int | Array,
     samples: Array,
     channels: bool,
     out: Array | None = None,

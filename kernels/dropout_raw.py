@@ -8,7 +8,7 @@ from math import prod
 
 from .arrays import Array
 from .launch import CudaC, ceil_div
-from .shapes import countable, expect, result
+from .shapes import countable, expect, in_memory, result
 
 kernels = CudaC("dropout")
 
@@ -21,7 +21,7 @@ def forward(
     p: float,
     seed: int,
     use: int,
-    epoch: int,
+    epoch: int | Array,
     samples: Array,
     channels: bool,
     out: Array | None = None,
@@ -33,14 +33,15 @@ def forward(
     y = result("out", x, x.shape, out)
     threshold = round(p * _WORD)
     scale = 1 / (1 - p) if threshold < _WORD else 0  # no draw reaches 2**32, which does not fit a word either
-    draws = seed % _WORD, seed // _WORD % _WORD, use, epoch, min(threshold, _WORD - 1), scale
+    draws = seed % _WORD, seed // _WORD % _WORD, use, min(threshold, _WORD - 1), scale
+    arrays = x, samples, in_memory("epoch", epoch, x, "uint32"), y
     n, drawn = len(x), x.shape[1] if channels else prod(x.shape[1:])
     fours = n * ceil_div(drawn, 4)
     if channels:
-        grid, arguments = ceil_div(fours, _BLOCK // 32), (x, samples, y, n, drawn, prod(x.shape[2:]), *draws)
+        grid, arguments = ceil_div(fours, _BLOCK // 32), (*arrays, n, drawn, prod(x.shape[2:]), *draws)
         kernels.launch("dropout_channels", (grid,), (_BLOCK,), arguments)
     else:
-        kernels.launch("dropout_elements", (ceil_div(fours, _BLOCK),), (_BLOCK,), (x, samples, y, n, drawn, *draws))
+        kernels.launch("dropout_elements", (ceil_div(fours, _BLOCK),), (_BLOCK,), (*arrays, n, drawn, *draws))
     return y
 
 
@@ -49,7 +50,7 @@ def backward(
     p: float,
     seed: int,
     use: int,
-    epoch: int,
+    epoch: int | Array,
     samples: Array,
     channels: bool,
     out: Array | None = None,

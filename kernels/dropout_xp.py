@@ -2,6 +2,7 @@
 
     x (n, ...) -> y (n, ...): an element is zeroed with probability p, the others are scaled by 1 / (1 - p)
     samples (n,) int32: the index of each example in its data set
+    epoch: a number, or an array of one element, uint32, on x's device, read there when the kernel runs
 
 With `channels`, the elements of a whole channel of x (n, c, ...) share one draw (Tompson et al. 2015,
 arXiv:1411.4280). A draw is a function of its place alone (philox_xp.py), so backward draws again and no mask
@@ -19,7 +20,7 @@ def forward(
     p: float,
     seed: int,
     use: int,
-    epoch: int,
+    epoch: int | Array,
     samples: Array,
     channels: bool,
     out: Array | None = None,
@@ -40,7 +41,7 @@ def backward(
     p: float,
     seed: int,
     use: int,
-    epoch: int,
+    epoch: int | Array,
     samples: Array,
     channels: bool,
     out: Array | None = None,

@@ -33,14 +33,19 @@ def philox(counter: tuple, key: tuple[int, int]) -> tuple:
     return c0, c1, c2, c3
 
 
-def bits(seed: int, use: int, epoch: int, samples: Array, elements: int) -> Array:
-    """uint32 (len(samples), elements): the draws of elements 0 .. elements-1 for each of `samples`."""
+def bits(seed: int, use: int, epoch: int | Array, samples: Array, elements: int) -> Array:
+    """uint32 (len(samples), elements): the draws of elements 0 .. elements-1 for each of `samples`.
+
+    epoch: a number, or an array of one element.
+    """
     xp = namespace(samples)
+    of_epoch = xp.empty((1, 1), xp.uint64)
+    of_epoch[...] = epoch
     blocks = -(-elements // 4)
     counter = (
         xp.arange(blocks, dtype=xp.uint64)[None, :],
         samples.astype(xp.uint64)[:, None],
-        xp.full((1, 1), epoch, xp.uint64),
+        of_epoch,
         xp.full((1, 1), use, xp.uint64),
     )
     words = xp.empty((len(samples), blocks, 4), xp.uint32)
