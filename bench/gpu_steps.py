@@ -5,7 +5,6 @@ then disturbs them all. A figure is the median of the rounds by the wall's clock
 has finished the last one; `gpu_us` is what lies between two events.
 """
 
-import statistics
 import time
 from functools import partial
 from itertools import product
@@ -13,16 +12,18 @@ from typing import Any
 
 import numpy as np
 from cpu_subjects import Skipped
+from gpu_clock import middle
 from gpu_job import Job, short
 from gpu_subjects import GATES, Ours, Torch, kinds, mode_of, pictures
 
 NETWORKS = ("lenet", "alexnet-lite")
-WARM_UP, ROUNDS, SECONDS, BATCHES = 30, 5, 0.3, 8
+WARM_UP, ROUNDS, SECONDS, PICTURES = 30, 5, 0.3, 50_000
 
 
 def steps(job: Job) -> None:
-    """Batch 512, against all of PyTorch that need not be compiled for minutes."""
+    """Batch 512, against all of PyTorch that need not be compiled for minutes; then whole epochs of gpucnn alone."""
     _groups(job, (512,), ("eager", "graph", "reduce-overhead"))
+    _epochs(job, 2 if job.tiny else 512)
 
 
 def batches(job: Job) -> None:
@@ -47,6 +48,31 @@ def _groups(job: Job, sizes: tuple[int, ...], hows: tuple[str, ...]) -> None:
         job.measure(name, lambda row=rows[name], s=seconds: _group(job, *row, hows, s))  # type: ignore[misc]
 
 
+def _epochs(job: Job, batch: int) -> None:
+    """Milliseconds of an epoch of 50,000 pictures, shuffled, cropped and flipped, with all that is drawn for it."""
+    networks, kind_of = ("tinydigits-cnn",) if job.tiny else NETWORKS, kinds(job.device)
+    rows = {f"{n}, batch {batch}, {kind}: epoch": (n, kind) for n in networks for kind in kind_of if kind != "numba"}
+    for name, _ in job.todo(list(rows)):
+        job.measure(name, lambda row=rows[name]: _epoch(job, *row, batch))  # type: ignore[misc]
+
+
+def _epoch(job: Job, network: str, kind: str, batch: int) -> dict[str, Any]:
+    subject, count = Ours(network, job.device, kind), 4 * batch if job.tiny else PICTURES
+    subject.load(*pictures(network, count), batch, shuffle=True, augment=("crop", "flip"))
+    subject.mode(True)
+
+    def epoch() -> None:
+        subject.begin()
+        for _ in range(len(subject.train)):
+            subject.step()
+
+    job.clock.timed(epoch, 1)
+    rounds = [job.clock.timed(epoch, 1)[0] for _ in range(2 if job.tiny else ROUNDS)]
+    found: dict[str, Any] = {"network": network, "kind": kind, "batch": batch, "images": count}
+    ms = {f"ms{name[2:]}": 1e-3 * value for name, value in middle(rounds).items()}
+    return found | ms | {"loss": subject.loss(), "details": subject.details()}
+
+
 def subjects(job: Job, network: str, mode: str, hows: tuple[str, ...]) -> dict[str, Any]:
     """Name -> function that makes it; what may be left out for lack of time comes last.
 
@@ -67,7 +93,8 @@ def subjects(job: Job, network: str, mode: str, hows: tuple[str, ...]) -> dict[s
 
 def _group(job: Job, network: str, batch: int, mode: str, hows: tuple[str, ...], seconds: float) -> dict[str, Any]:
     """The subjects' times. late: those for which there was no time; skipped: those that do not exist here, and why."""
-    started, data = time.monotonic(), pictures(network, batch, BATCHES)
+    count = 4 * batch if job.tiny else PICTURES // batch * batch
+    started, data = time.monotonic(), (*pictures(network, count), batch)
     runs: dict[str, _Run] = {}
     failed = False
     found: dict[str, Any] = {"network": network, "batch": batch, "mode": mode, "skipped": {}, "late": []}
@@ -101,38 +128,30 @@ def _group(job: Job, network: str, batch: int, mode: str, hows: tuple[str, ...],
 class _Run:
     """A subject that is warm, and its rounds of about `length` seconds."""
 
-    def __init__(self, job: Job, subject: Any, data: list[Any], length: float) -> None:
-        self.job, self.subject, self.place = job, subject, 0
-        self.batches = [subject.batch(*batch) for batch in data]
+    def __init__(self, job: Job, subject: Any, data: tuple, length: float) -> None:
+        self.job, self.subject = job, subject
+        subject.load(*data)
         subject.mode(True)
-        self.before = subject.weights()
-        subject.prepare(*self.batches[0])
-        self.first = float(self.step())
-        job.clock.timed(self.step, 3 if job.tiny else WARM_UP)
-        wall, _ = job.clock.timed(self.step, 1 if job.tiny else WARM_UP)
+        before = subject.weights()
+        subject.step()
+        self.first = subject.loss()
+        self.changed = not np.array_equal(subject.weights(), before)
+        job.clock.timed(subject.step, 3 if job.tiny else WARM_UP)
+        wall, _ = job.clock.timed(subject.step, 1 if job.tiny else WARM_UP)
         self.calls = max(1, round(length * WARM_UP / wall))
         self.rounds: list[tuple[float, float | None]] = []
 
-    def step(self) -> Any:
-        """The next batch; its loss."""
-        self.place = (self.place + 1) % len(self.batches)
-        self.loss = self.subject.step(*self.batches[self.place])
-        return self.loss
-
     def round(self) -> None:
-        wall, gpu = self.job.clock.timed(self.step, self.calls)
+        wall, gpu = self.job.clock.timed(self.subject.step, self.calls)
         self.rounds.append((wall / self.calls, None if gpu is None else gpu / self.calls))
 
     def found(self, batch: int) -> dict[str, Any]:
-        """us a step, images a second; whether it trained: the loss is finite and the weights are others than before."""
+        """us a step, images a second; whether it trained: the loss is finite and the first step changed weights."""
         walls = [wall for wall, _ in self.rounds]
-        us = statistics.median(walls)
-        found = {"us": 1e6 * us, "us_min": 1e6 * min(walls), "us_max": 1e6 * max(walls)}
-        found["gpu_us"] = 1e6 * statistics.median(gpu for _, gpu in self.rounds if gpu) if self.rounds[0][1] else None
-        found = {name: value and round(value, 3) for name, value in found.items()}
-        losses = [self.first, float(self.loss)]
-        changed = not np.array_equal(self.subject.weights(), self.before)
+        found: dict[str, Any] = middle(walls)
+        found["gpu_us"] = middle([gpu for _, gpu in self.rounds])["us"] if self.rounds[0][1] else None
+        losses = [self.first, self.subject.loss()]
         return found | {
-            "images_per_second": round(batch / us), "calls": self.calls, "losses": losses,
-            "trained": bool(np.isfinite(losses).all()) and changed, "details": self.subject.details(),
+            "images_per_second": round(1e6 * batch / found["us"]), "calls": self.calls, "losses": losses,
+            "trained": bool(np.isfinite(losses).all()) and self.changed, "details": self.subject.details(),
         }  # fmt: skip

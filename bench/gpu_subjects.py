@@ -1,12 +1,14 @@
-"""A training step on a GPU, in gpucnn and in PyTorch: the same network, weights, recipe and precision.
+"""Training steps on a GPU, in gpucnn and in PyTorch: the same network, weights, recipe, precision and data.
 
-batch(x, y)      a batch of the host as the step takes it
+load(x, y, n)    pictures uint8 and labels into the GPU's memory, as batches of n
 mode(training)   dropout on or off
 rate(lr)         another learning rate, before the first step
-prepare(x, y)    whatever comes before the first step, given a batch
-step(x, y)       forward, cross entropy, backward, SGD; the loss, on the device, without waiting for it
+step()           the next batch forward, cross entropy, backward, SGD, without waiting for the GPU
+loss()           a number: of the last step
 weights()        all of them as one vector, on the host
-details()        what the step was really run by
+details()        what the steps were really run by
+
+gpucnn's step takes its batch from all pictures, and normalises it; PyTorch finds its batches ready.
 """
 
 from typing import Any
@@ -17,11 +19,14 @@ import numpy as np
 from cpu_subjects import CLASSES, RECIPE, Skipped, model, need_torch
 
 import gpucnn as g
-from gpucnn.backend import KINDS, recorder, to_host
+from gpucnn.backend import KINDS, to_host
+from gpucnn.data.batches import Batches
 from gpucnn.errors import UsageError
-from gpucnn.graph import Graph
+from gpucnn.steps import DeviceSteps
 
 Array = Any
+MEAN, STD = 127.5, 64.0  # of every channel
+MOST = 24  # batches that PyTorch keeps ready
 # What PyTorch is told, and what |error| / |value| of a matrix product shows that it heard.
 MODES = {"fp32-ieee": (0.0, 5e-6), "tf32": (2e-5, 2e-3), "bf16": (5e-4, 2e-2)}
 MODE_OF = {"tf32": "tf32", "bf16": "bf16"}  # of a kind of kernels; the others round as fp32-ieee does
@@ -50,11 +55,11 @@ def set_precision(torch: Any, mode: str) -> None:
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
 
 
-def pictures(network: str, batch: int, count: int) -> list[tuple[Array, Array]]:
-    """`count` batches of normalised noise with labels, on the host."""
+def pictures(network: str, count: int) -> tuple[Array, Array]:
+    """`count` pictures uint8 (n, c, h, w) of noise, and their labels, on the host."""
     rng = np.random.default_rng(0)
-    shape = batch, *model(network).input_shape
-    return [(rng.standard_normal(shape, np.float32), rng.integers(0, CLASSES, batch)) for _ in range(count)]
+    x = rng.integers(0, 256, (count, *model(network).input_shape), np.uint8)
+    return x, rng.integers(0, CLASSES, count)
 
 
 class Ours:
@@ -65,14 +70,16 @@ class Ours:
             self.device = g.Device(device, kernels=kernels, graph=graph)
         except UsageError as error:
             raise Skipped(str(error)) from None
-        if graph and recorder(self.device) is None:
-            raise Skipped(f"no graph of a step on {device}")
         self.model = model(network).to(self.device)
         self.optimizer = g.optim.SGD(self.model.named_parameters(), **RECIPE)
-        self.forward_backward = Graph(self.model, self.device)
 
-    def batch(self, x: Array, y: Array) -> tuple[Array, Array]:
-        return self.device.asarray(x), self.device.asarray(y, "int32")
+    def load(self, x: Array, y: Array, n: int, **draws: Any) -> None:
+        """draws: shuffle and augment of Batches."""
+        c = x.shape[1]
+        self.train = Batches(x, y, n, device=self.device, mean=[MEAN] * c, std=[STD] * c, drop_last=True, **draws)
+        self.run = DeviceSteps(self.model, self.optimizer, self.train, seed=0, label_smoothing=0.0)
+        self.epoch = self.left = 0
+        self.sum = 0.0
 
     def mode(self, training: bool) -> None:
         self.model.train(training)
@@ -80,17 +87,25 @@ class Ours:
     def rate(self, lr: float) -> None:
         self.optimizer.lr = lr
 
-    def prepare(self, x: Array, y: Array) -> None:
-        pass
+    def begin(self) -> None:
+        """An epoch."""
+        self.epoch, self.left, self.sum = self.epoch + 1, len(self.train), 0.0
+        self.run.begin(self.epoch - 1, [float(self.optimizer.lr)] * self.left)
 
-    def step(self, x: Array, y: Array) -> Array:
-        loss, _ = self.forward_backward(x, y)
-        self.optimizer.step()
-        return loss
+    def step(self) -> None:
+        if not self.left:
+            self.begin()
+        self.run()
+        self.left -= 1
+
+    def loss(self) -> float:
+        """Right where it is asked after each step."""
+        meter = self.run.meter
+        before, self.sum = self.sum, meter.read()[0] * meter.images
+        return (self.sum - before) / self.train.batch_size
 
     def details(self) -> dict[str, Any]:
-        graph = self.device.graph and self.forward_backward._repeated.trusted
-        return {"kernels": self.device.kernels_in_words(), "graph": graph}
+        return {"kernels": self.device.kernels_in_words(), "graph": self.run._repeated.trusted}
 
     def weights(self) -> Array:
         return np.concatenate([to_host(p.data).ravel() for p in self.model.parameters()])
@@ -115,9 +130,11 @@ class Torch(cpu_subjects.Torch):
         self.how, self.autocast = how, mode == "bf16" and not pure
         self.loss_of = self._loss if how in ("eager", "graph") else torch.compile(self._loss, mode=how)
 
-    def batch(self, x: Array, y: Array) -> tuple[Any, Any]:
-        images, labels = super().batch(x, y)
-        return images.to(self.where), labels.to(self.where)
+    def load(self, x: Array, y: Array, n: int) -> None:
+        normal = (x[: MOST * n].astype(np.float32) - MEAN) / STD
+        batches = [self.batch(normal[i : i + n], y[i : i + n]) for i in range(0, len(normal) - n + 1, n)]
+        self.batches = [(images.to(self.where), labels.to(self.where)) for images, labels in batches]
+        self.place, self.ready = 0, self.how != "graph"
 
     def rate(self, lr: float) -> None:
         self.optimizer.param_groups[0]["lr"] = lr
@@ -127,11 +144,22 @@ class Torch(cpu_subjects.Torch):
         with self.torch.autocast(self.where, self.torch.bfloat16, enabled=self.autocast, cache_enabled=False):
             return self.torch.nn.functional.cross_entropy(self.net(x), y)
 
-    def prepare(self, x: Any, y: Any) -> None:
+    def step(self, *_: Any) -> None:  # type: ignore[override]
+        x, y = self.batches[self.place]
+        self.place = (self.place + 1) % len(self.batches)
         if self.how != "graph":
+            self.last = self._eager(x, y)
             return
+        if not self.ready:
+            self._capture(x, y)
+        self.x.copy_(x)
+        self.y.copy_(y)
+        self.graph.replay()
+
+    def _capture(self, x: Any, y: Any) -> None:
+        """The whole step, after a few that warm up: `last` is its loss, `x` and `y` its batch."""
         torch = self.torch
-        self.x, self.y = x.clone(), y.clone()
+        self.x, self.y, self.ready = x.clone(), y.clone(), True
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
@@ -141,17 +169,12 @@ class Torch(cpu_subjects.Torch):
         self.graph = torch.cuda.CUDAGraph()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.cuda.graph(self.graph):
-            self.loss = self.loss_of(self.x, self.y)
-            self.loss.backward()
+            self.last = self.loss_of(self.x, self.y)
+            self.last.backward()
             self.optimizer.step()
 
-    def step(self, x: Any, y: Any) -> Any:
-        if self.how != "graph":
-            return self._eager(x, y)
-        self.x.copy_(x)
-        self.y.copy_(y)
-        self.graph.replay()
-        return self.loss
+    def loss(self) -> float:
+        return float(self.last)
 
     def _eager(self, x: Any, y: Any) -> Any:
         self.optimizer.zero_grad(set_to_none=True)

@@ -39,7 +39,7 @@ def step_table(*records: Record) -> str:
         subjects, cells = row["subjects"], [row["network"], str(row["batch"]), NAMES[row["mode"]]]
         for name in (row["best"], row["best_torch"]):
             one = subjects[name]
-            cells += [name.partition(" ")[2], f"{one['us']:,.0f}", f"{one['images_per_second']:,}"]
+            cells += [_by(name, one), f"{one['us']:,.0f}", f"{one['images_per_second']:,}"]
         tie = ", a tie" if row["tie"] else ""
         cells.append(f"{row['ratio']:.2f}x ({row['ratio_low']:.2f} to {row['ratio_high']:.2f}{tie})")
         eager = [one["us"] for name, one in subjects.items() if name.startswith("torch eager")]
@@ -55,17 +55,24 @@ def step_table(*records: Record) -> str:
     return "\n".join([*rows, "", " ".join([how, *_left_out(records), where(records[0])])])
 
 
+def _by(name: str, one: Record) -> str:
+    """How a step was run: its name without whose it is, and whether a graph of it was refused."""
+    refused = name.startswith("gpucnn") and not name.endswith("eager") and not one["details"]["graph"]
+    return name.partition(" ")[2] + ", no graph" * refused
+
+
 def all_steps() -> str:
     """Every subject of every group."""
     records = [record for name in ("steps", "batches", "compile", "autotune") if (record := found(name))]
     if not records:
         return NOT_YET
     rows = ["| network | batch | precision | step | µs | from | to | GPU µs | images/s |", "|---" * 9 + "|"]
-    for row in (row for record in records for row in record["rows"].values()):
+    for row in (row for record in records for row in record["rows"].values() if "subjects" in row):
         for name, one in sorted(row["subjects"].items(), key=lambda item: item[1]["us"]):
             times = " | ".join(f"{one[which]:,.0f}" for which in ("us", "us_min", "us_max", "gpu_us"))
+            whose = f"{name.partition(' ')[0]} {_by(name, one)}"
             rows.append(
-                f"| {row['network']} | {row['batch']} | {NAMES[row['mode']]} | {name} | {times} "
+                f"| {row['network']} | {row['batch']} | {NAMES[row['mode']]} | {whose} | {times} "
                 f"| {one['images_per_second']:,} |"
             )
     return "\n".join([*rows, "", where(records[0])])

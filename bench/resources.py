@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gpucnn_kernels.resources import ARCHITECTURES, compilers, sources, usage
+from gpucnn_kernels.resources import compilers, sources, usage
 
 
 def main() -> None:
     kernels: dict[str, dict[str, dict[str, Any]]] = {}
     for source in sources():
         rows = kernels.setdefault(str(source), {})
-        for arch in ARCHITECTURES:
+        for arch in source.architectures:
             for kernel, used in usage(source.ptx(arch), arch).items():
                 rows.setdefault(kernel, {})[arch] = asdict(used)
     results = Path(__file__).parent / "results" / "resources.json"

@@ -161,8 +161,11 @@ def test_layers_and_steps_have_times_of_both_sides(record):
     for row in record("layers")["rows"].values():
         assert row["ours"]["raw"]["us"] > 0 and not row["ours"]["raw"]["captured"]
     steps = record("steps")["rows"]["tinydigits-cnn, batch 2, fp32-ieee"]
-    ours = steps["subjects"]["gpucnn raw, eager"]
-    assert ours["us"] > 0 and ours["trained"] and len(ours["losses"]) == 2
+    for name in ("gpucnn raw", "gpucnn raw, eager"):
+        ours = steps["subjects"][name]
+        assert ours["us"] > 0 and ours["trained"] and len(ours["losses"]) == 2
+        assert ours["details"]["graph"] == (name == "gpucnn raw")
+    assert record("steps")["rows"]["tinydigits-cnn, batch 2, raw: epoch"]["ms"] > 0
     if record("header")["machine"]["torch"]:
         assert steps["ratio"] > 0
         assert steps["skipped"]["torch graph"] == "PyTorch's graph is about a GPU"
@@ -222,7 +225,13 @@ def test_tables_of_a_gpu(record, tmp_path):
 
 def test_steps_that_were_late_or_tied_say_so():
     def row(**more):
-        times = {"us": 100.0, "us_min": 90.0, "us_max": 120.0, "images_per_second": 5_120_000}
+        times = {
+            "us": 100.0,
+            "us_min": 90.0,
+            "us_max": 120.0,
+            "images_per_second": 5_120_000,
+            "details": {"graph": False},
+        }
         subjects = {"gpucnn raw": times, "torch graph": times | {"us": 110.0}, "torch eager": times | {"us": 800.0}}
         found = {"network": "lenet", "batch": 512, "mode": "tf32", "subjects": subjects, "best": "gpucnn raw"}
         return (
@@ -235,7 +244,8 @@ def test_steps_that_were_late_or_tied_say_so():
     record["machine"] = {"gpu": "G", "driver": "D", "torch": "2.13", "commit": "abc"}
     lines = gpu_tables.step_table(record).splitlines()
     assert lines[2] == (
-        "| lenet | 512 | tf32 | raw | 100 | 5,120,000 | graph | 110 | 5,120,000 | 1.10x (0.75 to 1.33, a tie) | 8.00x |"
+        "| lenet | 512 | tf32 | raw, no graph | 100 | 5,120,000 | graph | 110 | 5,120,000 "
+        "| 1.10x (0.75 to 1.33, a tie) | 8.00x |"
     )
     assert "Left out: c (no time left); b: torch default (no time left)." in lines[-1]
     assert lines[-1].endswith("Measured with `make bench-gpu` on G: driver D, PyTorch 2.13, commit abc.")
