@@ -6,6 +6,7 @@ DeviceSteps   takes nothing from the host: what changes from one step to the nex
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from . import functional as F
 from .backend import Array, Device
@@ -39,7 +40,7 @@ class Meter:
 
 
 class HostSteps:
-    """`begin` an epoch, then each call trains on its next batch; `meter` sums them up."""
+    """`begin` an epoch, then each call trains on the next batch, or batches; `meter` sums them up."""
 
     def __init__(self, model: Module, optimizer: Optimizer, train: Batches, seed: int, label_smoothing: float) -> None:
         self.optimizer, self.train, self.seed = optimizer, train, seed
@@ -55,13 +56,15 @@ class HostSteps:
         self._epoch = epoch
         self._batches = zip(self.train.epoch(epoch), rates, strict=False)
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
+        """The number of steps made."""
         batch, self.optimizer.lr = next(self._batches)
         self._place(self._epoch, batch.samples)
         loss, logits = self.graph(batch.x, batch.y)
         self.optimizer.step()
         self.meter.add(loss, logits, batch.y)
         self.meter.images += len(batch.y)
+        return 1
 
     def _place(self, epoch: int | Array, samples: Array) -> None:
         """Tell the dropouts of which draws theirs are."""
@@ -70,9 +73,20 @@ class HostSteps:
 
 
 class DeviceSteps(HostSteps):
-    """The same numbers, to the bit. A last batch that is smaller is taken from the host."""
+    """The same numbers, to the bit. A last batch that is smaller is taken from the host.
 
-    def __init__(self, model: Module, optimizer: Optimizer, train: Batches, seed: int, label_smoothing: float) -> None:
+    at_once: the steps of one recording. The default on a GPU is 10: a launch takes as long as many a small kernel.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        train: Batches,
+        seed: int,
+        label_smoothing: float,
+        at_once: int | None = None,
+    ) -> None:
         super().__init__(model, optimizer, train, seed, label_smoothing)
         xp, n = train.device.xp, train.batch_size
         self._drawn = [xp.empty_like(part) for part in train.draw(0)]  # of the whole epoch: samples, words, labels
@@ -80,10 +94,13 @@ class DeviceSteps(HostSteps):
         self._rates, self._rate = xp.zeros(len(train), "float32"), xp.zeros((), "float32")
         self._position, self._epoch_number = xp.zeros((), "int32"), xp.zeros((), "uint32")
         optimizer.receive_gradients()
-        state = *optimizer.vectors(), self.meter.sums, self._position
-        repeatable = optimizer.repeatable
-        self._repeated = Repeated(self._step, train.device, state, lambda: repeatable and self.graph.repeatable)
-        self._state = state
+        self._state = *optimizer.vectors(), self.meter.sums, self._position
+        device = train.device
+        at_once = at_once or (10 if device.type == "cuda" and device.graph else 1)
+        self._repeated = {  # number of steps -> what makes them
+            count: Repeated(partial(self._steps, count), device, self._state, self._is_repeatable)
+            for count in (at_once, 1)
+        }
 
     def begin(self, epoch: int, rates: Sequence[float]) -> None:
         self.meter.reset()
@@ -94,22 +111,29 @@ class DeviceSteps(HostSteps):
         self._whole = min(len(rates), len(self.train.x) // self.train.batch_size)
         self._done, self._last_rate = 0, rates[-1]
 
-    def __call__(self) -> None:
-        if self._done < self._whole:
-            self._repeated()
-            self.meter.images += self.train.batch_size
-        else:
-            samples, words, y = (part[self._whole * self.train.batch_size :] for part in self._drawn)
+    def __call__(self) -> int:
+        n = self.train.batch_size
+        if self._done == self._whole:
+            samples, words, y = (part[self._whole * n :] for part in self._drawn)
             self._train(self.train.images(samples, words), y, samples, self._last_rate)
             self.meter.images += len(y)
-        self._done += 1
+            return 1
+        count, run = next((c, run) for c, run in self._repeated.items() if c <= self._whole - self._done)
+        run()
+        self.meter.images += count * n
+        self._done += count
+        return count
 
-    def _step(self) -> tuple:
+    def _steps(self, count: int) -> tuple:
         n, deal = self.train.batch_size, self.train.device.kernel("deal")
         samples, words, y = self._dealt
-        deal.forward(*self._drawn, self._rates, self._position, n, out=(*self._dealt, self._rate, self._position))
-        self._train(self.train.images(samples, words), y, samples, self._rate)
+        for _ in range(count):
+            deal.forward(*self._drawn, self._rates, self._position, n, out=(*self._dealt, self._rate, self._position))
+            self._train(self.train.images(samples, words), y, samples, self._rate)
         return self._state
+
+    def _is_repeatable(self) -> bool:
+        return self.optimizer.repeatable and self.graph.repeatable
 
     def _train(self, x: Array, y: Array, samples: Array, rate: float | Array) -> None:
         self._place(self._epoch_number, samples)

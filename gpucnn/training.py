@@ -73,14 +73,15 @@ def fit(
         run.begin(epoch, rates)
         started = last_reading = time.perf_counter()
         loss_so_far = accuracy_so_far = math.nan
-        for step in range(steps):
-            run()
+        step = 0
+        while step < steps:
+            step += run()
             now = time.perf_counter()
-            if now - last_reading > _SECONDS_BETWEEN_READINGS or step + 1 == steps:
+            if now - last_reading > _SECONDS_BETWEEN_READINGS or step == steps:
                 last_reading = now
                 loss_so_far, accuracy_so_far = run.meter.read()
-                _require_finite(loss_so_far, f"in epoch {epoch + 1}, at step {step + 1} of {steps}", top_lr)
-            after_step(Step(epoch + 1, step + 1, steps, loss_so_far, accuracy_so_far))
+                _require_finite(loss_so_far, f"in epoch {epoch + 1}, at step {step} of {steps}", top_lr)
+            after_step(Step(epoch + 1, step, steps, loss_so_far, accuracy_so_far))
             check()
         device.synchronize()
         seconds = time.perf_counter() - started

@@ -1,15 +1,18 @@
 """A recorded step gives the bits of the step as it is written, and what cannot be recorded runs as it is written."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from gpucnn_kernels import cross_entropy_cpu, relu_cpu
 
 import gpucnn as g
-from gpucnn import Device
+from gpucnn import Device, training
 from gpucnn.data import Batches, load
 from gpucnn.graph import Graph
 from gpucnn.models import model_class
 from gpucnn.optim import one_cycle
+from gpucnn.steps import DeviceSteps, HostSteps
 from gpucnn.training import fit
 
 CPU, EAGER = Device("cpu"), Device("cpu", graph=False)
@@ -199,14 +202,14 @@ def network(dropout):
 
 
 def train_on(device, build, optimizer, batches=(), epochs=3):
-    """What `fit` gives after epochs of four whole batches and a smaller one: records, weights, and its steps."""
+    """What `fit` gives after epochs of ten whole batches and a smaller one: records and weights."""
     data = load("tinydigits")
     model = build().initialize(1).to(device)
     images = {"device": device, "mean": data.mean, "std": data.std}
-    train = Batches(data.train_x[:150], data.train_y[:150], 32, **images, shuffle=True, augment=("crop",))
+    train = Batches(data.train_x[:150], data.train_y[:150], 14, **images, shuffle=True, augment=("crop",))
     test = Batches(data.test_x[:40], data.test_y[:40], 40, **images)
     records = list(
-        fit(model, optimizer(model.named_parameters()), train, test, epochs=epochs, schedule=one_cycle(5 * epochs))
+        fit(model, optimizer(model.named_parameters()), train, test, epochs=epochs, schedule=one_cycle(11 * epochs))
     )
     return [(r.train_loss, r.train_accuracy, r.test_loss, r.lr) for r in records], model.state_dict()
 
@@ -225,8 +228,9 @@ def deals(monkeypatch):
     return runs
 
 
-@pytest.mark.parametrize("dropout", [False, True])
-def test_whole_steps_are_repeated_to_the_bit(dropout, deals):
+@pytest.mark.parametrize("dropout, at_once", [(False, 1), (True, 1), (True, 4)])
+def test_whole_steps_are_repeated_to_the_bit(dropout, at_once, deals, monkeypatch):
+    monkeypatch.setattr(training, "DeviceSteps", partial(DeviceSteps, at_once=at_once))
     outcomes, counts = [], []
     for graph in (True, False):
         before = len(deals)
@@ -235,14 +239,11 @@ def test_whole_steps_are_repeated_to_the_bit(dropout, deals):
     (records, weights), (expected, plain) = outcomes
     assert records == expected
     assert all(np.array_equal(weights[name], plain[name]) for name in plain)
-    assert counts == [2, 12]  # of 12 whole batches, the first two by Python
+    assert counts == [2 if at_once == 1 else 2 * (at_once + 1), 30]  # by Python: all, or what is recorded and compared
 
 
 def test_steps_from_the_device_are_those_of_the_host(monkeypatch):
     """Batches dealt in the device's memory, and handed over one by one: the same bits."""
-    from gpucnn import training
-    from gpucnn.steps import HostSteps
-
     device = Device("sim")
     records, weights = train_on(device, lambda: network(True), sgd)
     monkeypatch.setattr(training, "DeviceSteps", HostSteps)
@@ -253,4 +254,4 @@ def test_steps_from_the_device_are_those_of_the_host(monkeypatch):
 
 def test_an_optimizer_that_counts_on_the_host_is_not_repeated(deals):
     train_on(Device("sim"), lambda: network(False), lambda parameters: g.optim.Adam(parameters, 1e-3), epochs=1)
-    assert len(deals) == 4
+    assert len(deals) == 10
