@@ -14,9 +14,12 @@ from .errors import DeviceError, UsageError
 
 Array = Any  # cupy.ndarray on CUDA, numpy.ndarray elsewhere
 
-KINDS = {"cpu": ("xp", "cpu", "exact"), "cuda": ("xp", "numba", "raw"), "sim": ("xp", "numba", "raw")}
+_TENSOR_CORES = ("tf32", "tf32x3", "bf16")
+_ON_GPU = ("xp", "numba", "raw", *_TENSOR_CORES)
+KINDS = {"cpu": ("xp", "cpu", "exact"), "cuda": _ON_GPU, "sim": _ON_GPU}
 _DEFAULT = {"cpu": "cpu", "cuda": "raw", "sim": "raw"}
-_INSTEAD = {"exact": "cpu"}  # what runs an op that the first kind has no kernels of, before xp does
+# What runs an op that the first kind has no kernels of, before xp does.
+_INSTEAD = {"exact": "cpu", **dict.fromkeys(_TENSOR_CORES, "raw")}
 _DEVICES = "cpu, sim, cuda, cuda:1, cuda:2, ..."
 
 
@@ -27,7 +30,8 @@ class Device:
     `sim` runs the kernels of cuda on the CPU, over NumPy arrays. `kernels` names the implementation to use for
     every op that has it (the reference `xp` elsewhere), or single ops, by an implementation or the path of a
     CUDA C file: `"conv2d=raw,maxpool2d=my_pool.cu"`. None takes the fastest kind of the device. `exact` is the kind
-    `cpu` without Winograd's convolution. `fuse` lets layers run as one where there is a kernel for them together,
+    `cpu` without Winograd's convolution; `tf32`, `tf32x3` and `bf16` are `raw` with products on tensor cores.
+    `fuse` lets layers run as one where there is a kernel for them together,
     `graph` repeats recorded kernels instead of the Python that chose them (graph.py).
     """
 

@@ -12,7 +12,7 @@ from types import ModuleType
 
 __all__ = ["IMPLEMENTATIONS", "implementations", "load", "ops", "source"]
 
-IMPLEMENTATIONS = ("xp", "cpu", "exact", "numba", "raw")
+IMPLEMENTATIONS = ("xp", "cpu", "exact", "numba", "raw", "tf32", "tf32x3", "bf16")
 
 
 @cache

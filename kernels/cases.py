@@ -2,6 +2,9 @@
 
 A Case is one call of one function of an op, with float64 arguments that float32 holds exactly, and with how far
 rounding may take each of its results from the reference in float64.
+
+Tensor cores round their factors to fewer bits than float32 has. The cases of their kinds have whole numbers instead,
+few enough bits for all of them: nothing is rounded, and results must be exact.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,24 +17,43 @@ from . import load
 from .arrays import Pair, out_size, taps
 from .case import Case, tolerance
 from .case import spread as _spread
+from .case import whole as _whole
 from .shapetable import DRAWN, SHAPES
 from .trainingcases import adam, augment, deal, draw_adam, draw_augment, draw_deal, draw_sgd, draw_tally, sgd, tally
 
+_TENSOR_CORES = ("tf32", "tf32x3", "bf16")
 
-def table(op: str) -> list[Case]:
-    """The cases of the shape table of `op`. ValueError where there is none."""
+
+def table(op: str, impl: str = "") -> list[Case]:
+    """The cases of the shape table of `op`, for `impl`. ValueError where there is none."""
     if op not in _OPS:
         raise ValueError(f"no shapes for the op {op!r}; there are {', '.join(_OPS)}")
-    build, _ = _OPS[op]
-    return [case for number, shape in enumerate(SHAPES[op]) for case in build(np.random.default_rng(number), *shape)]
+    shapes = [shape for shape in SHAPES[op] if _takes(op, impl, shape)]
+    return [
+        case for number, shape in enumerate(shapes) for case in _build(op, impl, np.random.default_rng(number), shape)
+    ]
 
 
-def draws(op: str, count: int, seed: int = 0) -> Iterator[Case]:
-    """The cases of `count` drawn shapes; the same ones for a seed."""
-    build, draw = _OPS[op]
+def draws(op: str, count: int, seed: int = 0, impl: str = "") -> Iterator[Case]:
+    """The cases of `count` drawn shapes, for `impl`; the same ones for a seed."""
+    _, draw = _OPS[op]
     for number in range(count):
         rng = np.random.default_rng((seed, number))
-        yield from build(rng, *draw(rng))
+        yield from _build(op, impl, rng, draw(rng))
+
+
+def _takes(op: str, impl: str, shape: tuple) -> bool:
+    """Whether the kernels have the pool of this shape."""
+    pools = getattr(load(op, impl), "POOLS", None) if op == "conv2d_relu_maxpool" and impl else None
+    return pools is None or shape[-2] in pools
+
+
+def _build(op: str, impl: str, rng: Any, shape: tuple) -> list[Case]:
+    build, _ = _OPS[op]
+    if impl not in _TENSOR_CORES:
+        return build(rng, *shape)
+    exact = build(rng, *shape, spread=_whole)
+    return [case._replace(tolerances=(0,) * len(case.tolerances)) for case in exact]
 
 
 def ops() -> tuple[str, ...]:
@@ -40,11 +62,21 @@ def ops() -> tuple[str, ...]:
 
 
 def _conv2d(
-    rng: Any, n: int, ci: int, h: int, w_: int, co: int, kernel: Pair, stride: Pair, padding: Pair, bias: bool
+    rng: Any,
+    n: int,
+    ci: int,
+    h: int,
+    w_: int,
+    co: int,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    bias: bool,
+    spread: Callable = _spread,
 ) -> list[Case]:
-    x, w, b = (_spread(rng, shape) for shape in ((n, ci, h, w_), (co, ci, *kernel), (co,)))
+    x, w, b = (spread(rng, shape) for shape in ((n, ci, h, w_), (co, ci, *kernel), (co,)))
     oh, ow = out_size((h, w_), kernel, stride, padding)
-    gy = _spread(rng, (n, co, oh, ow))
+    gy = spread(rng, (n, co, oh, ow))
     shape = f"x {x.shape} w {w.shape} stride {stride} padding {padding}{'' if bias else ' no bias'}"
     pixels, window = n * oh * ow, prod(kernel)
     return [
@@ -66,24 +98,25 @@ def _conv2d_relu_maxpool(
     padding: Pair,
     pool: Pair,
     bias: bool,
+    spread: Callable = _spread,
 ) -> list[Case]:
     """Drawn until no window has two values, or one and 0, so close that rounding could make a tie of them."""
     fused, conv2d = load("conv2d_relu_maxpool", "xp"), load("conv2d", "xp")
     window = prod(kernel)
     for _ in range(100):
-        x, w, b = (_spread(rng, shape) for shape in ((n, ci, h, w_), (co, ci, *kernel), (co,)))
+        x, w, b = (spread(rng, shape) for shape in ((n, ci, h, w_), (co, ci, *kernel), (co,)))
         z = conv2d.forward(x, w, b if bias else None, stride, padding)
         oh, ow = z.shape[2] // pool[0], z.shape[3] // pool[1]
         places = list(taps(z, pool, pool, (oh, ow)))
         second, first = np.sort([np.full_like(places[0], -np.inf), *places], axis=0)[-2:]
-        rounding = tolerance(ci * window, float(np.abs(w).max()))
+        rounding = tolerance(ci * window, float(np.abs(w).max())) if spread is _spread else -1.0
         if not ((np.abs(first) <= rounding) | (first > 0) & (first - second <= 2 * rounding)).any():
             break
     else:
         raise ValueError(f"conv2d_relu_maxpool: windows of {x.shape} by {w.shape} are always close to ties")
     forward = x, w, b if bias else None, stride, padding, pool
     y, code = fused.forward(*forward)
-    gy = _spread(rng, y.shape)
+    gy = spread(rng, y.shape)
     shape = f"x {x.shape} w {w.shape} stride {stride} padding {padding} pool {pool}{'' if bias else ' no bias'}"
     of_weights = (tolerance(n * oh * ow, 1),) * 2
     return [
@@ -217,8 +250,8 @@ def _draw_dropout(rng: Any) -> tuple:
     )
 
 
-def _linear(rng: Any, n: int, ci: int, co: int, bias: bool) -> list[Case]:
-    x, w, b, gy = (_spread(rng, shape) for shape in ((n, ci), (co, ci), (co,), (n, co)))
+def _linear(rng: Any, n: int, ci: int, co: int, bias: bool, spread: Callable = _spread) -> list[Case]:
+    x, w, b, gy = (spread(rng, shape) for shape in ((n, ci), (co, ci), (co,), (n, co)))
     shape = f"x {x.shape} w {w.shape}{'' if bias else ' no bias'}"
     return [
         Case("linear", "forward", (x, w, b if bias else None), (tolerance(ci, 1),), shape),

@@ -17,6 +17,51 @@ __device__ inline float4 load4(const float* p) { return *reinterpret_cast<const 
 __device__ inline void store4(float* p, float4 value) { *reinterpret_cast<float4*>(p) = value; }
 #endif
 
+// Tensor cores and asynchronous copies: instructions of compute capability 8.0, in PTX. What each does, and how a matrix
+// is spread over a warp, is said at the twins in sim/tensor_core.h.
+#ifdef GPUCNN_SIM
+using gpusim::cp_async, gpusim::cp_async_commit_group, gpusim::cp_async_wait_group;
+using gpusim::cvt_rn_bf16x2, gpusim::cvt_rna_tf32, gpusim::ldmatrix_x4;
+using gpusim::mma_m16n8k16_bf16, gpusim::mma_m16n8k8_tf32;
+#else
+__device__ inline unsigned shared_address(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
+template <unsigned bytes> __device__ inline void cp_async(void* to, const void* from, unsigned used) {
+    static_assert(bytes == 16, "others would need .ca");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(used));
+}
+__device__ inline void cp_async_commit_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int most> __device__ inline void cp_async_wait_group() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(most) : "memory");
+}
+__device__ inline unsigned cvt_rna_tf32(float x) {
+    unsigned bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return bits;
+}
+__device__ inline unsigned cvt_rn_bf16x2(float high, float low) {
+    unsigned bits;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+    return bits;
+}
+__device__ inline void ldmatrix_x4(unsigned (&words)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3]) : "r"(shared_address(row)) : "memory");
+}
+#define MMA(type)                                                                                                    \
+    asm volatile("mma.sync.aligned." type " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"      \
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                                                     \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), \
+                   "f"(c[3]))
+__device__ inline void mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                                        const float (&c)[4]) {
+    MMA("m16n8k8.row.col.f32.tf32.tf32.f32");
+}
+__device__ inline void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                                         const float (&c)[4]) {
+    MMA("m16n8k16.row.col.f32.bf16.bf16.f32");
+}
+#endif
+
 // The sum, or the maximum, over the 32 lanes of a warp, the same bits in every lane: in each of five rounds a lane
 // adds what a partner has, and both add the same two numbers. All 32 lanes must come here.
 __device__ inline float warp_sum(float value) {

@@ -174,12 +174,12 @@ class CudaC:
         if 0 in grid:
             return
         if xp is np:
-            _start(_simulated(self.text, defines, name, _mode()), grid, block, shared_mem, arguments)
+            _start(
+                _granted(_simulated(self.text, defines, name, _mode()), shared_mem), grid, block, shared_mem, arguments
+            )
             return
         with array.device:
-            function = _compiled(self.text, defines, name, xp)
-            if shared_mem > 48 * 1024:  # more than any GPU grants without being asked
-                function.max_dynamic_shared_size_bytes = shared_mem
+            function = _granted(_compiled(self.text, defines, name, xp), shared_mem)
             function(grid, block, tuple(arguments), shared_mem=shared_mem)
 
 
@@ -246,6 +246,13 @@ def _mode() -> Any:
     from .sim import current_mode
 
     return current_mode()
+
+
+def _granted(function: Any, shared_mem: int) -> Any:
+    """`function`, which may have more dynamic shared memory than any GPU grants without being asked."""
+    if shared_mem > 48 * 1024:
+        function.max_dynamic_shared_size_bytes = shared_mem
+    return function
 
 
 def _start(function: Callable, grid: Grid, block: Grid, shared_mem: int, arguments: list) -> None:

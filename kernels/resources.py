@@ -36,6 +36,11 @@ class Source:
         name = f"{self.op}.cu" if isinstance(self.kernels, CudaC) else f"{self.op}_numba.{self.kernels.name}"
         return " ".join((name, *self.defines))
 
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Those that have the instructions: Turing's tensor cores multiply neither tf32 nor bfloat16."""
+        return ARCHITECTURES[1:] if self.op == "mma" else ARCHITECTURES
+
     def ptx(self, arch: str) -> str:
         """Compiled as at a launch on a GPU of `arch`: CuPy flushes denormals to zero."""
         if isinstance(self.kernels, CudaC):
@@ -46,25 +51,34 @@ class Source:
 
 def sources() -> Iterator[Source]:
     """Every source of the shipped kernels: what the functions of an op launch over its shape table, and the rest."""
+    known: set[Source] = set()  # several ops launch the kernels of mma.cu
     for op, implementations in ops().items():
-        for module in (load(op, impl) for impl in implementations if impl in ("raw", "numba")):
-            found = _launched(op, module)
-            seen = {source.kernels for source in found}
-            others = [k for k in vars(module).values() if isinstance(k, (CudaC, NumbaKernel)) and k not in seen]
-            yield from sorted({*found, *(Source(op, kernels) for kernels in others)}, key=str)
+        for impl in implementations:
+            if impl not in ("xp", "cpu", "exact"):
+                module = load(op, impl)
+                found = _launched(op, impl, module)
+                seen = {source.kernels for source in found}
+                others = [k for k in vars(module).values() if isinstance(k, (CudaC, NumbaKernel)) and k not in seen]
+                found |= {_source(op, kernels) for kernels in others}
+                yield from sorted(found - known, key=str)
+                known |= found
 
 
-def _launched(op: str, module: ModuleType) -> set[Source]:
+def _source(op: str, kernels: CudaC | NumbaKernel, defines: tuple[str, ...] = ()) -> Source:
+    return Source(kernels.op if isinstance(kernels, CudaC) else op, kernels, defines)
+
+
+def _launched(op: str, impl: str, module: ModuleType) -> set[Source]:
     found = set()
 
     def note(kernels: CudaC | NumbaKernel, *_: Any, defines: tuple[str, ...] = (), **__: Any) -> None:
         if isinstance(kernels, NumbaKernel):  # made by a function of its constants
             constants = inspect.getclosurevars(kernels.function).nonlocals
             defines = tuple(f"{name}={constants[name]}" for name in sorted(constants) if name.startswith("TILE_"))
-        found.add(Source(op, kernels, defines))
+        found.add(_source(op, kernels, defines))
 
     with patch.object(CudaC, "launch", note), patch.object(NumbaKernel, "launch", note):
-        for case in table(op):
+        for case in table(op, impl):
             single = [a.astype("f4") if getattr(a, "dtype", None) == "f8" else a for a in case.arguments]
             getattr(module, case.function)(*single)
     return found

@@ -29,6 +29,7 @@ each_architecture = pytest.mark.parametrize("arch", ARCHITECTURES)
 
 def test_every_implementation_has_sources():
     found = {(source.op, type(source.kernels)) for source in SOURCES}
+    assert {("mma", CudaC), ("channelslast", CudaC)} < found
     for op, implementations in kernels.ops().items():
         assert ((op, CudaC) in found) == ("raw" in implementations)
         assert ((op, NumbaKernel) in found) == ("numba" in implementations)
@@ -37,6 +38,8 @@ def test_every_implementation_has_sources():
 @each_architecture
 @each_source
 def test_no_kernel_spills_its_registers(source, arch):
+    if arch not in source.architectures:
+        pytest.skip(f"{arch} has no such instructions")
     for kernel, used in usage(ptx_of(source, arch), arch).items():
         assert used.spills == used.stack == 0, f"{kernel} keeps registers or arrays in local memory: {used}"
         assert used.shared <= 48 * 1024, f"{kernel} does not start"
@@ -69,6 +72,23 @@ def test_vectors_are_read_and_written_sixteen_bytes_at_a_time(source, arch):
     for kernel in VECTORS.keys() & codes.keys():
         assert len(re.findall(r"\bLDG\.E\.128\b", codes[kernel])) == VECTORS[kernel], kernel
         assert len(re.findall(r"\bSTG\.E\.128\b", codes[kernel])) == max(VECTORS[kernel] - 1, 1), kernel
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("source", [s for s in SOURCES if s.op == "mma"], ids=str)
+def test_products_are_on_tensor_cores_and_copies_asynchronous(source, arch):
+    product = "HMMA.16816.F32.BF16" if "-DPRECISION=BF16" in source.defines else "HMMA.1688.F32.TF32"
+    for kernel, code in machine_code(ptx_of(source, arch), arch).items():
+        if kernel.startswith("mma_") and not kernel.endswith("_reduce"):
+            products = set(re.findall(r"\bHMMA[\w.]*", code))
+            assert products == {product}, kernel
+            assert re.search(r"\bLDGSTS\.E\.BYPASS(\.\w+)*\.128\b", code), kernel
+            assert len(re.findall(r"\bLDSM\.16\.M88\.4\b", code)) == (
+                0 if "weight" in kernel else LDSM[source.defines[1]]
+            )
+
+
+LDSM = {f"-DTILE_N={tile}": 2 * (m + n) for tile, m, n in ((8, 4, 1), (16, 4, 2), (64, 8, 4), (128, 8, 4))}
 
 
 @each_architecture

@@ -18,8 +18,14 @@ from gpucnn.backend import Device, probe_cuda
 
 pytestmark = pytest.mark.timeout(3000)  # 200 draws, compilers, and a busy machine
 
-WRITTEN = [(op, impl) for op in cases.ops() for impl in kernels.implementations(op) if impl in ("numba", "raw")]
-TIERS = [(op, impl, tier) for op, impl in WRITTEN for tier in (("source", "ptx") if impl == "raw" else ("ptx",))]
+TENSOR_CORES = ("tf32", "tf32x3", "bf16")
+GPU_KINDS = ("numba", "raw", *TENSOR_CORES)
+WRITTEN = [(op, impl) for op in cases.ops() for impl in kernels.implementations(op) if impl in GPU_KINDS]
+TIERS = [(op, impl, tier) for op, impl in WRITTEN for tier in (("ptx",) if impl == "numba" else ("source", "ptx"))]
+# In three schedules: the kinds of tensor cores differ in their products alone, which are the same in both tiers.
+SANITIZED = [
+    (op, impl, tier) for op, impl, tier in TIERS if impl in ("raw", "numba") or (impl, tier) == ("tf32", "source")
+]
 each_kernel = pytest.mark.parametrize("op, impl", WRITTEN)
 ON_CPU = [(op, impl) for op in cases.ops() for impl in ("cpu", "exact") if impl in kernels.implementations(op)]
 
@@ -33,6 +39,8 @@ def test_every_op_has_cases_and_both_implementations_that_it_should_have():
     both = {"conv2d", "maxpool2d", "avgpool2d", "globalavgpool2d"}
     assert {op for op, impl in WRITTEN if impl == "numba"} == both
     of_a_step = {"adam", "augment", "cross_entropy", "dropout", "linear", "relu", "sgd", "tally"}
+    for kind in TENSOR_CORES:
+        assert {op for op, impl in WRITTEN if impl == kind} == {"conv2d", "conv2d_relu_maxpool", "linear"}
     assert {op for op, impl in WRITTEN if impl == "raw"} == both | of_a_step
 
 
@@ -40,14 +48,14 @@ def test_every_op_has_cases_and_both_implementations_that_it_should_have():
 def test_on_the_simulator(op, impl, tier, pytestconfig):
     module = kernels.load(op, impl)
     with mode(tier=tier):
-        for wanted in (cases.table(op), cases.draws(op, pytestconfig.getoption("--draws"))):
+        for wanted in (cases.table(op, impl), cases.draws(op, pytestconfig.getoption("--draws"), impl=impl)):
             assert faults(check.check(module, wanted)) == []
 
 
-@pytest.mark.parametrize("op, impl, tier", TIERS)
+@pytest.mark.parametrize("op, impl, tier", SANITIZED)
 def test_nothing_to_report_in_three_schedules(op, impl, tier):
     with mode(tier=tier):
-        assert faults(check.check(kernels.load(op, impl), cases.table(op), sanitize=True)) == []
+        assert faults(check.check(kernels.load(op, impl), cases.table(op, impl), sanitize=True)) == []
 
 
 @pytest.mark.gpu
@@ -55,7 +63,7 @@ def test_nothing_to_report_in_three_schedules(op, impl, tier):
 def test_on_a_gpu(op, impl, pytestconfig):
     if fault := probe_cuda():
         pytest.skip(f"no GPU: {fault}")
-    wanted = [*cases.table(op), *cases.draws(op, pytestconfig.getoption("--draws"))]
+    wanted = [*cases.table(op, impl), *cases.draws(op, pytestconfig.getoption("--draws"), impl=impl)]
     assert faults(check.check(kernels.load(op, impl), wanted, Device("cuda").xp)) == []
 
 

@@ -83,7 +83,7 @@ def check(
     sanitize |= where.type == "sim" and bool(what and what.endswith(".cu"))
     results, wrong = [], 0
     for kernel in chosen(what, op, impl, where, output):
-        tried = [*kernel.table(), *(case for case in cases.draws(kernel.op, draws) if case.function == kernel.contract)]
+        tried = [*kernel.table(), *kernel.draws(draws)]
         found: list[Verdict] = []
         with mode(tier="ptx" if ptx else "source"):
             arguments = kernel, tried, where.xp, sanitize
@@ -158,7 +158,16 @@ class Kernel(NamedTuple):
         return self.call(*arguments, **buffers)
 
     def table(self) -> list[cases.Case]:
-        return [case for case in cases.table(self.op) if case.function == self.contract]
+        return [case for case in cases.table(self.op, self.impl) if case.function == self.contract]
+
+    def draws(self, count: int) -> list[cases.Case]:
+        drawn = cases.draws(self.op, count, impl=self.impl)
+        return [case for case in drawn if case.function == self.contract]
+
+    @property
+    def impl(self) -> str:
+        """The implementation; that of a file is CUDA C."""
+        return "raw" if self.kind.endswith(".cu") else self.kind
 
     @property
     def name(self) -> str:

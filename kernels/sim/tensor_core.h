@@ -73,6 +73,31 @@ GPUSIM_INLINE unsigned cvt_rna_tf32(float x) {
     return (bits & 0x7F800000u) == 0x7F800000u ? bits : (bits + 0x1000u) & ~0x1FFFu;
 }
 
+// cvt.rn.bf16x2.f32: two numbers as bfloat16, the nearest, of two the even one; `high` is in the upper half.
+GPUSIM_INLINE unsigned cvt_rn_bf16(float x) {
+    const unsigned bits = __builtin_bit_cast(unsigned, x);
+    return x != x ? 0x7FFFu : (bits + 0x7FFFu + (bits >> 16 & 1)) >> 16;
+}
+GPUSIM_INLINE unsigned cvt_rn_bf16x2(float high, float low) { return cvt_rn_bf16(high) << 16 | cvt_rn_bf16(low); }
+
+// ldmatrix.sync.aligned.m8n8.x4.shared.b16, of words: lane 8m + r has the address of 16 bytes, row r of matrix m, and
+// every lane receives of each matrix word lane % 4 of row lane / 4.
+struct Rows {
+    const unsigned *own, *of[4];
+};
+inline void exchange_rows(Lanes lanes, unsigned present) {
+    if (present != 0xFFFFFFFFu) gpusim_stop("bad-mask", "ldmatrix without all lanes of its warp", nullptr, 0);
+    for (int lane = 0; lane < 32; lane++)
+        for (int m = 0; m < 4; m++)
+            static_cast<Rows*>(lanes[lane])->of[m] = static_cast<Rows*>(lanes[8 * m + lane / 4])->own;
+}
+GPUSIM_INLINE void ldmatrix_x4(unsigned (&words)[4], const void* row, Site at = here()) {
+    if (reinterpret_cast<size_t>(row) % 16) gpusim_stop("misaligned", "ldmatrix", at.file, at.line);
+    Rows rows = {static_cast<const unsigned*>(row), {}};
+    gpusim_collective(0xFFFFFFFFu, exchange_rows, &rows, false, at.file, at.line);
+    for (int m = 0; m < 4; m++) words[m] = rows.of[m][gpusim_lane() % 4];
+}
+
 // cp.async.ca/cg.shared.global: `used` bytes from global memory, zeros up to `bytes`, which are 4, 8 or 16. They
 // arrive as late as CUDA allows, at the wait for their group, so that a wait that is missing or too weak shows.
 template <unsigned bytes> GPUSIM_INLINE void cp_async(void* to, const void* from, unsigned used = bytes) {

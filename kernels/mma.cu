@@ -1,0 +1,404 @@
+// Convolution and matrix products on tensor cores: implicit GEMM (see conv2d.cu) over arrays with the channels
+// innermost, x (n, h, w, ci), each pixel's channels filled up to a multiple of 4; launched by tensorcores.py.
+//
+// All arrays are float32. A tensor core multiplies fewer bits, with sums in float32; PRECISION says which:
+//   TF32    both factors rounded to 10 bits of mantissa, 2^-11 of each
+//   TF32X3  each factor as the sum of two such numbers, three products instead of one: the error is that of float32
+//           (Ootomo and Yokota 2022, https://arxiv.org/abs/2203.03341)
+//   BF16    both factors rounded to 7 bits of mantissa, 2^-8 of each, two of them in a register
+// Factors are rounded on their way from shared memory to the tensor cores, so nothing else depends on it.
+//
+// A block computes TILE_M points x TILE_N channels, summed over a depth that it walks through in slices of 32; a warp
+// computes WARP_M x WARP_N of them, in tiles of 16 x 8. Going forward a point is a pixel and the depth is a window;
+// for the weights a point is a place (ky, kx, c) in the window and the depth is all pixels. 16-byte asynchronous copies
+// bring in the slices, STAGES - 1 ahead, into places of shared memory from which no two threads of a warp read the
+// same bank: the columns of a row are permuted by an exclusive or with its number, which takes no memory, so that three
+// stages of the largest tile (96 KB) fit every GPU from compute capability 8.0 on.
+//
+// Every output has a fixed order of summation. Indices are 32 bits wide.
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "the kernels tf32, tf32x3 and bf16 need a GPU of compute capability 8.0 (Ampere) or later"
+#endif
+
+#define TF32 0
+#define TF32X3 1
+#define BF16 2
+#ifndef PRECISION
+#define PRECISION TF32
+#endif
+#ifndef TILE_N
+#define TILE_N 64  // 8, 16, 64 or 128
+#endif
+#define TILE_M 128
+#define WARP_M (TILE_N < 64 ? 32 : 64)
+#define WARP_N (TILE_N < 32 ? TILE_N : 32)
+#define ACROSS (TILE_N / WARP_N)  // warps side by side
+#define THREADS (32 * TILE_M / WARP_M * ACROSS)
+#define SLICE 32
+#define STAGES (TILE_N < 64 ? 2 : 3)
+#define STAGE ((TILE_M + TILE_N) * SLICE)
+
+extern __shared__ __align__(16) float shared[];  // (STAGES, STAGE)
+
+// What a thread holds of 16 steps of a row of A or a column of B: those 4i + t of it, t = lane % 4, rounded. Which step
+// stands where is free as long as it is so in both factors; so a register of bfloat16 takes steps 4i + t and 4i + 4 + t.
+#define WORDS (PRECISION == BF16 ? 2 : 4)
+struct Line {
+    unsigned big[WORDS];
+#if PRECISION == TF32X3
+    unsigned small[WORDS];
+#endif
+};
+
+__device__ __forceinline__ Line rounded(const float (&steps)[4]) {
+    Line line;
+#pragma unroll
+    for (int i = 0; i < WORDS; ++i) {
+#if PRECISION == BF16
+        line.big[i] = cvt_rn_bf16x2(steps[2 * i + 1], steps[2 * i]);
+#else
+        line.big[i] = cvt_rna_tf32(steps[i]);
+#endif
+#if PRECISION == TF32X3
+        line.small[i] = cvt_rna_tf32(steps[i] - __uint_as_float(line.big[i]));
+#endif
+    }
+    return line;
+}
+
+// sums += the products of 16 steps of 16 rows, `upper` being row lane / 4 and `lower` row lane / 4 + 8, and 8 columns.
+__device__ __forceinline__ void multiply(float (&sums)[4], const unsigned (&upper)[WORDS],
+                                         const unsigned (&lower)[WORDS], const unsigned (&column)[WORDS]) {
+#pragma unroll
+    for (int i = 0; i < WORDS; i += 2) {
+        const unsigned a[4] = {upper[i], lower[i], upper[i + 1], lower[i + 1]}, b[2] = {column[i], column[i + 1]};
+#if PRECISION == BF16
+        mma_m16n8k16_bf16(sums, a, b, sums);
+#else
+        mma_m16n8k8_tf32(sums, a, b, sums);
+#endif
+    }
+}
+__device__ __forceinline__ void multiply(float (&sums)[4], const Line& upper, const Line& lower, const Line& column) {
+#if PRECISION == TF32X3
+    multiply(sums, upper.small, lower.small, column.big);  // the small ones first, or they would be rounded off
+    multiply(sums, upper.big, lower.big, column.small);
+#endif
+    multiply(sums, upper.big, lower.big, column.big);
+}
+
+// sums += the slices' products. copy(stage) starts the copies of the next slice; row(stage, i, step) and
+// column(stage, j, step) are the Lines of tile row i (8 rows) and tile column j from a step on; each(stage) is done
+// once a slice, when it is there.
+template <class Copy, class Row, class Column, class Each>
+__device__ __forceinline__ void sum_slices(float (&sums)[WARP_M / 16][WARP_N / 8][4], int slices, Copy copy, Row row,
+                                           Column column, Each each) {
+    for (int s = 0; s < STAGES - 1; ++s) {
+        if (s < slices) copy(s);
+        cp_async_commit_group();
+    }
+    int stage = 0, next = STAGES - 1;
+    for (int s = 0; s < slices; ++s) {
+        cp_async_wait_group<STAGES - 2>();  // this thread's copies of slice s are there
+        __syncthreads();                    // and everybody's; and nobody still reads slice s - 1, which is overwritten:
+        if (s + STAGES - 1 < slices) copy(next);
+        cp_async_commit_group();  // an empty one at the end, so that the wait counts right
+#pragma unroll
+        for (int step = 0; step < SLICE; step += 16) {
+            Line columns[WARP_N / 8];
+#pragma unroll
+            for (int j = 0; j < WARP_N / 8; ++j) columns[j] = column(stage, j, step);
+#pragma unroll
+            for (int i = 0; i < WARP_M / 16; ++i) {
+                const Line upper = row(stage, 2 * i, step), lower = row(stage, 2 * i + 1, step);
+#pragma unroll
+                for (int j = 0; j < WARP_N / 8; ++j) multiply(sums[i][j], upper, lower, columns[j]);
+            }
+        }
+        each(stage);
+        stage = stage + 1 == STAGES ? 0 : stage + 1, next = next + 1 == STAGES ? 0 : next + 1;
+    }
+}
+
+// A slice going forward: rows of 32 steps, points and then channels; 16-byte piece p of row r stands at piece p ^ r % 8.
+__device__ __forceinline__ int piece_at(int row, int piece) { return row * SLICE + (piece ^ row % 8) * 4; }
+
+__device__ __forceinline__ Line line_of_rows(const float* tile, int row0, int step) {
+    const int lane = threadIdx.x % 32;
+    unsigned words[4];
+    ldmatrix_x4(words, tile + piece_at(row0 + lane % 8, step / 4 + lane / 8));
+    const float steps[4] = {__uint_as_float(words[0]), __uint_as_float(words[1]), __uint_as_float(words[2]),
+                            __uint_as_float(words[3])};
+    return rounded(steps);
+}
+
+// Four threads of a warp, lanes l, l ^ 4, l ^ 8 and l ^ 12, hold a pixel of a 2x2 window each, and of it sums of two
+// windows and two channels. They exchange them so that each has all four pixels, in order, of one window and channel:
+// thread i of the four that of sums[i].
+__device__ __forceinline__ void to_window(float (&sums)[4]) {
+    const bool odd = threadIdx.x & 4, high = threadIdx.x & 8;
+    float left[2], right[2];  // of the window's upper or lower row; for sums[odd] and sums[2 + odd]
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        const float kept = odd ? sums[2 * i + 1] : sums[2 * i], given = odd ? sums[2 * i] : sums[2 * i + 1];
+        const float got = __shfl_xor_sync(0xFFFFFFFFu, given, 4);
+        left[i] = odd ? got : kept, right[i] = odd ? kept : got;
+    }
+    const float got_left = __shfl_xor_sync(0xFFFFFFFFu, high ? left[0] : left[1], 8);
+    const float got_right = __shfl_xor_sync(0xFFFFFFFFu, high ? right[0] : right[1], 8);
+    sums[0] = high ? got_left : left[0], sums[1] = high ? got_right : right[0];
+    sums[2] = high ? left[1] : got_left, sums[3] = high ? right[1] : got_right;
+}
+
+// y = conv2d(x, w, b), and what follows it: POOL 0 nothing, 1 ReLU, 2 ReLU and the maximum of 2x2 pixels, with the code
+// of conv2d_relu_maxpool_xp.py.
+//
+// w is (co, kh, kw, ci), channels filled up with zeros like those of x. y and code may lie anyhow: their strides are
+// y_n, y_c, y_h and y_w. Block (i, j, k) computes pixels i * TILE_M... of all images, counted through, and channels
+// j * TILE_N...; of the depth it sums `chunk` slices from k * chunk on, and with several such parts y is (parts, part),
+// without bias. With POOL 2 pixels are counted window by window, so that a warp has whole windows, and those that no
+// window reads are left out.
+//
+// DILATED: it is x that is spread, by sh - 1 rows and sw - 1 columns of zeros that are not stored, and windows start at
+// every pixel of the result: the gradient of the input of a convolution with strides. It multiplies with those zeros,
+// sh * sw times what would be needed, because none of our networks has such a layer.
+template <int POOL, bool DILATED>
+__device__ __forceinline__ void convolve(
+    const float* x, const float* w, const float* b, float* y, unsigned char* code, int n, int ci, int h, int w_, int co,
+    int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow, int y_n, int y_c, int y_h, int y_w, int chunk,
+    int part) {
+    constexpr int SIDE = POOL == 2 ? 2 : 1, COPIED = TILE_M * SLICE / 4 / THREADS;  // rows that one thread copies to
+    const int t = threadIdx.x, lane = t % 32, row0 = t / 32 / ACROSS * WARP_M, column0 = t / 32 % ACROSS * WARP_N;
+    const int p0 = blockIdx.x * TILE_M, o0 = blockIdx.y * TILE_N, windows_h = oh / SIDE, windows_w = ow / SIDE;
+    const int points = n * windows_h * windows_w * SIDE * SIDE, piece = t % (SLICE / 4);
+    const int pieces = (ci + 3) / 4, depth = kh * kw * pieces;  // of a pixel and of a window
+    int iy[COPIED], ix[COPIED], at[COPIED];                     // where the windows of the rows start
+#pragma unroll
+    for (int i = 0; i < COPIED; ++i) {
+        const int p = p0 + t / (SLICE / 4) + i * (THREADS / (SLICE / 4)), window = p / (SIDE * SIDE);
+        const int oy = window / windows_w % windows_h * SIDE + p % (SIDE * SIDE) / SIDE;
+        iy[i] = (DILATED ? oy : oy * sh) - ph;
+        if (p >= points) iy[i] = h * sh;  // every row of this window is outside
+        ix[i] = (window % windows_w * SIDE + p % SIDE) * (DILATED ? 1 : sw) - pw;
+        at[i] = window / (windows_w * windows_h) * h * w_ * pieces;
+        if (!DILATED) at[i] += (iy[i] * w_ + ix[i]) * pieces;
+    }
+    const int first = blockIdx.z * chunk, slices = min(chunk, (depth + SLICE / 4 - 1) / (SLICE / 4) - first);
+    int q = first * (SLICE / 4) + piece;  // the piece of the window that this thread copies next: (ky, kx, c)
+    int c = q % pieces, kx = q / pieces % kw, ky = q / pieces / kw;
+    const auto copy = [&](int stage) {
+        float *points_at = shared + stage * STAGE, *channels_at = points_at + TILE_M * SLICE;
+        const int bytes = ky < kh ? min(16, 4 * (ci - 4 * c)) : 0, tap = (ky * w_ + kx) * pieces + c;
+#pragma unroll
+        for (int i = 0; i < COPIED; ++i) {
+            const int row = t / (SLICE / 4) + i * (THREADS / (SLICE / 4)), vy = iy[i] + ky, vx = ix[i] + kx;
+            bool inside = bytes > 0;
+            int from = at[i] + tap;
+            if (DILATED) {
+                inside = inside && vy >= 0 && vx >= 0 && vy % sh == 0 && vx % sw == 0 && vy / sh < h && vx / sw < w_;
+                from = at[i] + (vy / sh * w_ + vx / sw) * pieces + c;
+            } else {
+                inside = inside && (unsigned)vy < h && (unsigned)vx < w_;
+            }
+            cp_async<16>(points_at + piece_at(row, piece), inside ? x + 4 * from : x, inside ? bytes : 0);
+        }
+        for (int row = t / (SLICE / 4); row < TILE_N; row += THREADS / (SLICE / 4)) {
+            const bool inside = bytes > 0 && o0 + row < co;
+            cp_async<16>(channels_at + piece_at(row, piece), inside ? w + 4 * ((o0 + row) * depth + q) : w,
+                         inside ? 16 : 0);
+        }
+        for (q += SLICE / 4, c += SLICE / 4; c >= pieces; c -= pieces)
+            if (++kx == kw) kx = 0, ++ky;
+    };
+    float sums[WARP_M / 16][WARP_N / 8][4] = {};
+    sum_slices(
+        sums, slices, copy,
+        [&](int stage, int i, int step) { return line_of_rows(shared + stage * STAGE, row0 + 8 * i, step); },
+        [&](int stage, int j, int step) {
+            return line_of_rows(shared + stage * STAGE + TILE_M * SLICE, column0 + 8 * j, step);
+        },
+        [](int) {});
+#pragma unroll
+    for (int i = 0; POOL == 2 && i < WARP_M / 16; ++i)
+#pragma unroll
+        for (int j = 0; j < WARP_N / 8; ++j) to_window(sums[i][j]);
+    // Of tile (i, j), sums[i][j] are in rows lane / 4 and lane / 4 + 8 and columns lane % 4 * 2 and the next one.
+#pragma unroll
+    for (int i = 0; i < WARP_M / 16; ++i) {
+#pragma unroll
+        for (int half = 0; half < (POOL == 2 ? 1 : 2); ++half) {
+            const int row = POOL == 2 ? lane / 16 * 4 + (lane & 8) : lane / 4 + half * 8;
+            const int p = p0 + row0 + 16 * i + row, window = p / (SIDE * SIDE);
+            const int to = window / (windows_w * windows_h) * y_n + window / windows_w % windows_h * y_h +
+                           window % windows_w * y_w + blockIdx.z * part;
+#pragma unroll
+            for (int j = 0; j < WARP_N / 8; ++j) {
+#pragma unroll
+                for (int k = 0; k < (POOL == 2 ? 1 : 2); ++k) {
+                    const int o = o0 + column0 + 8 * j + lane % 4 * 2 + (POOL == 2 ? (lane & 4) / 4 : k);
+                    if (p >= points || o >= co) continue;
+                    float value = sums[i][j][2 * half + k];
+                    int place = 0;
+#pragma unroll
+                    for (int other = 1; POOL == 2 && other < 4; ++other)  // a NaN is a maximum
+                        if (sums[i][j][other] > value || (sums[i][j][other] != sums[i][j][other] && value == value))
+                            value = sums[i][j][other], place = other;
+                    if (b) value += b[o];
+                    if (POOL > 0) {
+                        code[to + o * y_c] = value <= 0.0f ? 255 : place;
+                        value = value <= 0.0f ? 0.0f : value;
+                    }
+                    y[to + o * y_c] = value;
+                }
+            }
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) mma_forward(
+    const float* x, const float* w, const float* b, float* y, int n, int ci, int h, int w_, int co, int kh, int kw,
+    int sh, int sw, int ph, int pw, int oh, int ow, int y_n, int y_c, int y_h, int y_w, int chunk, int part) {
+    convolve<0, false>(x, w, b, y, nullptr, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow, y_n, y_c, y_h, y_w, chunk,
+                       part);
+}
+extern "C" __global__ void __launch_bounds__(THREADS) mma_forward_dilated(
+    const float* x, const float* w, const float* b, float* y, int n, int ci, int h, int w_, int co, int kh, int kw,
+    int dy, int dx, int ph, int pw, int oh, int ow, int y_n, int y_c, int y_h, int y_w, int chunk, int part) {
+    convolve<0, true>(x, w, b, y, nullptr, n, ci, h, w_, co, kh, kw, dy, dx, ph, pw, oh, ow, y_n, y_c, y_h, y_w, chunk,
+                      part);
+}
+extern "C" __global__ void __launch_bounds__(THREADS) mma_forward_relu(
+    const float* x, const float* w, const float* b, float* y, unsigned char* code, int n, int ci, int h, int w_, int co,
+    int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow, int y_n, int y_c, int y_h, int y_w, int chunk,
+    int part) {
+    convolve<1, false>(x, w, b, y, code, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow, y_n, y_c, y_h, y_w, chunk,
+                       part);
+}
+extern "C" __global__ void __launch_bounds__(THREADS) mma_forward_relu_pool(
+    const float* x, const float* w, const float* b, float* y, unsigned char* code, int n, int ci, int h, int w_, int co,
+    int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow, int y_n, int y_c, int y_h, int y_w, int chunk,
+    int part) {
+    convolve<2, false>(x, w, b, y, code, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow, y_n, y_c, y_h, y_w, chunk,
+                       part);
+}
+
+// y[i] = the sum of parts[0..count-1][i] in their order, and b. Rows are `columns` long.
+extern "C" __global__ void mma_forward_reduce(const float* parts, const float* b, float* y, int count, int rows,
+                                              int columns) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * columns) return;
+    float sum = 0.0f;
+    for (int part = 0; part < count; ++part) sum += parts[part * rows * columns + i];
+    y[i] = b ? sum + b[i % columns] : sum;
+}
+
+// A slice for the weights: 32 pixels of WIDTH points or channels. Threads with t = lane % 4 read 8 columns of row t, of
+// 4i + t further down: those 8 are at another place in each of 4 rows, so that they are in all 32 banks.
+template <int WIDTH>
+__device__ __forceinline__ int pixel_at(int row, int column) {
+    return row * WIDTH + (column ^ row % 4 * (WIDTH < 32 ? WIDTH : 32) / 32 * 8);
+}
+
+template <int WIDTH>
+__device__ __forceinline__ Line line_of_columns(const float* tile, int column0, int step) {
+    const int lane = threadIdx.x % 32;
+    float steps[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) steps[i] = tile[pixel_at<WIDTH>(step + 4 * i + lane % 4, column0 + lane / 4)];
+    return rounded(steps);
+}
+
+// gw as a product: the places (ky, kx, c) of a window x output channels, summed over all pixels. There are far more
+// pixels than weights, so the pixels are cut into gridDim.x splits of `chunk`, each writes a matrix of its own to
+// partial (splits, places + 1, channels), and mma_backward_weight_reduce adds them in a fixed order. The last row is
+// gb, which the first block of each channel sums on the way, in float32. The number of splits depends on the shapes
+// alone.
+//
+// Block (s, i, j) computes split s of places i * TILE_M... and channels j * TILE_N...; places and channels include
+// those that fill up a pixel. x and gy have the channels innermost.
+extern "C" __global__ void __launch_bounds__(THREADS) mma_backward_weight(
+    const float* gy, const float* x, float* partial, int chunk, int n, int ci, int h, int w_, int co, int kh, int kw,
+    int sh, int sw, int ph, int pw, int oh, int ow) {
+    constexpr int ROWS = THREADS / 8, OWN = TILE_M / 32;  // rows that are copied at a time; pieces of x in a thread's row
+    const int t = threadIdx.x, lane = t % 32, row0 = t / 32 / ACROSS * WARP_M, column0 = t / 32 % ACROSS * WARP_N;
+    const int first = blockIdx.x * chunk, k0 = blockIdx.y * TILE_M, o0 = blockIdx.z * TILE_N;
+    const int pixels = n * oh * ow, end = first + min(chunk, pixels - first);
+    const int pieces = (ci + 3) / 4, places = kh * kw * pieces * 4, channels = (co + 3) / 4 * 4;
+    int ky[OWN], kx[OWN], at[OWN], bytes[OWN];  // the places that this thread copies
+#pragma unroll
+    for (int i = 0; i < OWN; ++i) {
+        const int q = k0 / 4 + t % 8 + 8 * i, c = q % pieces;
+        ky[i] = q / pieces / kw, kx[i] = q / pieces % kw;
+        at[i] = (ky[i] * w_ + kx[i]) * pieces + c;
+        bytes[i] = ky[i] < kh ? min(16, 4 * (ci - 4 * c)) : 0;
+    }
+    int begin = first;  // the first pixel of the next slice
+    const auto copy = [&](int stage) {
+        float *points_at = shared + stage * STAGE, *channels_at = points_at + TILE_M * SLICE;
+        for (int row = t / 8; row < SLICE; row += ROWS) {
+            const int p = begin + row, iy = p / ow % oh * sh - ph, ix = p % ow * sw - pw;
+            const int from = ((p / (ow * oh) * h + iy) * w_ + ix) * pieces;
+#pragma unroll
+            for (int i = 0; i < OWN; ++i) {
+                const bool inside = p < end && bytes[i] > 0 && (unsigned)(iy + ky[i]) < h && (unsigned)(ix + kx[i]) < w_;
+                cp_async<16>(points_at + pixel_at<TILE_M>(row, 4 * (t % 8 + 8 * i)), inside ? x + 4 * (from + at[i]) : x,
+                             inside ? bytes[i] : 0);
+            }
+            for (int o = 4 * (t % 8); o < TILE_N; o += 32) {
+                const bool inside = p < end && o0 + o < co;
+                cp_async<16>(channels_at + pixel_at<TILE_N>(row, o), inside ? gy + p * channels + o0 + o : gy,
+                             inside ? min(16, 4 * (co - o0 - o)) : 0);
+            }
+        }
+        begin += SLICE;
+    };
+    float sums[WARP_M / 16][WARP_N / 8][4] = {}, bias = 0.0f;
+    sum_slices(
+        sums, (end - first + SLICE - 1) / SLICE, copy,
+        [&](int stage, int i, int step) {
+            return line_of_columns<TILE_M>(shared + stage * STAGE, row0 + 8 * i, step);
+        },
+        [&](int stage, int j, int step) {
+            return line_of_columns<TILE_N>(shared + stage * STAGE + TILE_M * SLICE, column0 + 8 * j, step);
+        },
+        [&](int stage) {  // the threads of a channel take every (THREADS / TILE_N)-th pixel
+            for (int row = t / TILE_N; blockIdx.y == 0 && row < SLICE; row += THREADS / TILE_N)
+                bias += shared[stage * STAGE + TILE_M * SLICE + pixel_at<TILE_N>(row, t % TILE_N)];
+        });
+    float* to = partial + blockIdx.x * (places + 1) * channels;
+#pragma unroll
+    for (int i = 0; i < WARP_M / 16; ++i)
+#pragma unroll
+        for (int j = 0; j < WARP_N / 8; ++j)
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                const int place = k0 + row0 + 16 * i + lane / 4 + k / 2 * 8, o = o0 + column0 + 8 * j + lane % 4 * 2 + k % 2;
+                if (place < places && o < channels) to[place * channels + o] = sums[i][j][k];
+            }
+    __syncthreads();  // nobody reads a slice any more
+    shared[t] = bias;
+    __syncthreads();  // the sums of all threads are there
+    if (blockIdx.y > 0 || t >= TILE_N || o0 + t >= channels) return;
+    for (int other = t + TILE_N; other < THREADS; other += TILE_N) bias += shared[other];
+    to[places * channels + o0 + t] = bias;
+}
+
+// partial (splits, places + 1, channels) -> gw (co, ci, taps) and gb (co,). A block adds up 32 columns: thread (column,
+// row) every 8th split, then the threads of row 0 the 8 sums of their column. A warp reads 32 consecutive numbers.
+extern "C" __global__ void __launch_bounds__(256) mma_backward_weight_reduce(
+    const float* partial, float* gw, float* gb, int splits, int co, int ci, int taps) {
+    __shared__ float of_rows[8][32];
+    const int column = threadIdx.x % 32, row = threadIdx.x / 32, i = blockIdx.x * 32 + column;
+    const int inner = (ci + 3) / 4 * 4, channels = (co + 3) / 4 * 4, columns = (taps * inner + 1) * channels;
+    const int o = i % channels, place = i / channels, c = place % inner, tap = place / inner;
+    float sum = 0.0f;
+    if (i < columns)
+        for (int s = row; s < splits; s += 8) sum += partial[s * columns + i];
+    of_rows[row][column] = sum;
+    __syncthreads();  // row 0 reads what the others have written
+    if (row > 0 || i >= columns || o >= co) return;
+    for (int r = 1; r < 8; ++r) sum += of_rows[r][column];
+    if (tap == taps) gb[o] = sum;
+    else if (c < ci) gw[(o * ci + c) * taps + tap] = sum;
+}
