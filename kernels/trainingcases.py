@@ -61,7 +61,7 @@ def adam(rng: Any, n: int, t: int, betas: tuple[float, float], weight_decay: flo
     """No mean of squares is so near 0 that rounding in its root, a divisor, would count."""
     p, g, m, v = (spread(rng, (n,)) for _ in range(4))
     v = np.abs(v) / 2 + 0.5
-    how = betas, 1e-8, weight_decay, decoupled
+    how = betas, 0.125, weight_decay, decoupled
     shape = f"n {n} step {t} betas {betas} weight_decay {weight_decay}{' decoupled' if decoupled else ''}"
     largest = 1 + 2 / (1 - betas[0] ** t)
     tolerances = tolerance(2, largest), tolerance(2, 2), tolerance(2, 2)

@@ -182,3 +182,19 @@ def test_an_answer_is_the_first_of_the_largest(impl, device):
         assert found == [10 + 0.5 * len(ROWS), 20 + sum(answer == answers for _, answer in ROWS)]
         assert to_host(sums).tolist() == [10, 20]
         assert to_host(add(sums, loss, logits, target, out=sums)).tolist() == found == to_host(sums).tolist()
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", "random"])
+def test_the_next_batch_is_dealt_in_place(order):
+    """Every thread has read the position before it is changed: the accesses are checked."""
+    rng, n = np.random.default_rng(0), 300
+    samples, y = (rng.integers(0, 1000, 2 * n, np.int32) for _ in range(2))
+    words, rates = rng.integers(0, 2**32, (2 * n, 4), np.uint32), np.array([0.5, 0.25], np.float32)
+    position, rate = np.zeros((), np.int32), np.zeros((), np.float32)
+    dealt = np.empty(n, np.int32), np.empty((n, 4), np.uint32), np.empty(n, np.int32)
+    for step in range(2):
+        with mode(check=True, order=order, seed=step):
+            kernels.load("deal", "raw").forward(samples, words, y, rates, position, n, out=(*dealt, rate, position))
+        assert (position, rate) == (step + 1, rates[step])
+        for found, whole in zip(dealt, (samples, words, y), strict=True):
+            np.testing.assert_array_equal(found, whole[step * n : (step + 1) * n])
