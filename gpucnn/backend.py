@@ -23,6 +23,10 @@ _INSTEAD = {"exact": "cpu", **dict.fromkeys(_TENSOR_CORES, "raw")}
 _DEVICES = "cpu, sim, cuda, cuda:1, cuda:2, ..."
 
 
+PRECISIONS = {"fp32": "raw", "tf32": "tf32", "bf16": "bf16"}  # name -> the kind of kernels that multiplies so
+_PRODUCTS = {"raw": "fp32 by FFMA", "numba": "fp32 by FFMA", "tf32x3": "fp32 by 3xTF32", "tf32": "tf32", "bf16": "bf16"}
+
+
 @dataclass(frozen=True)
 class Device:
     """`Device("cpu")`, `Device("cuda", 1, kernels="raw")`: a value that tensors carry.
@@ -111,12 +115,14 @@ class Device:
         return self._modules[op, impl]
 
     def kernels_in_words(self) -> str:
-        """What `implementation` says, in short: `"raw, xp for philox"`."""
+        """What `implementation` says, in short: `"raw, xp for philox; products in fp32 by FFMA"`."""
         ops: dict[str, list[str]] = {}
         for op, impl in self.implementation.items():
             ops.setdefault(impl, []).append(op)
         most, *others = sorted(ops, key=lambda impl: -len(ops[impl]))
-        return ", ".join([most, *(f"{impl} for {' '.join(ops[impl])}" for impl in others)])
+        words = ", ".join([most, *(f"{impl} for {' '.join(ops[impl])}" for impl in others)])
+        products = _PRODUCTS.get(self.implementation["conv2d"])
+        return f"{words}; products in {products}" if products else words
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
         """`values` as an array on this device, C-contiguous except on the CPU: see `contiguous`."""
@@ -207,21 +213,34 @@ def on_host(array: Array) -> bool:
     return not hasattr(array, "get")
 
 
-def parse_device(text: str, kernels: str | None = None, fuse: bool = True, graph: bool = True) -> tuple[Device, str]:
+def parse_device(
+    text: str, kernels: str | None = None, fuse: bool = True, graph: bool = True, precision: str | None = None
+) -> tuple[Device, str]:
     """`auto`, `cpu`, `sim`, `cuda` or `cuda:1` -> (device, why it was chosen).
+
+    precision: a key of PRECISIONS, another way to name a kind of kernels of a GPU.
 
     DeviceError where what was asked for by name cannot run its kernels; `auto` takes the CPU where there is no GPU.
     """
     name, _, index = text.partition(":")
     if name not in ("auto", *KINDS) or (index and (name != "cuda" or not index.isdecimal())):
         raise UsageError(f"unknown device {text!r}", f"the devices are auto, {_DEVICES}")
+    if precision is not None:
+        if kernels is not None:
+            raise UsageError("--precision and --kernels both say which kernels run", "give one of them")
+        if name == "cpu" and precision != "fp32":
+            raise UsageError(f"--precision {precision}: the CPU computes in fp32", "--device cuda, or --device sim")
+        kernels = PRECISIONS[precision] if name != "cpu" else None
     if name in ("cpu", "sim"):
         return _able(Device(name, kernels=kernels, fuse=fuse, graph=graph)), "as asked"
     fault = probe_cuda(int(index or 0))
     if name == "cuda":
         if fault:
             raise DeviceError(f"--device {text}: {fault.args[0]}", fault.hint)
+    elif fault and precision not in (None, "fp32"):
+        raise DeviceError(f"--precision {precision} needs a GPU: {fault.args[0]}", "--device sim")
     elif fault:
+        kernels = None if precision else kernels
         return Device("cpu", kernels=kernels, fuse=fuse, graph=graph), f"auto: {fault.args[0]}"
     device = Device("cuda", int(index or 0), kernels, fuse, graph)
     device.xp.cuda.Device(device.index).use()  # CuPy's own ops allocate on its current device

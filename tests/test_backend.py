@@ -269,3 +269,24 @@ def test_unknown_device_names(text):
     with pytest.raises(UsageError, match=f"unknown device {text!r}") as error:
         parse_device(text)
     assert error.value.hint == "the devices are auto, cpu, sim, cuda, cuda:1, cuda:2, ..."
+
+
+@pytest.mark.parametrize("precision, kind", [("fp32", "raw"), ("tf32", "tf32"), ("bf16", "bf16")])
+def test_a_precision_is_a_kind_of_kernels(precision, kind, monkeypatch):
+    monkeypatch.setattr(gpucnn.backend, "probe_kernels", lambda device, kind: None)
+    assert parse_device("sim", precision=precision)[0] == Device("sim", kernels=kind)
+    words = parse_device("sim", precision=precision)[0].kernels_in_words()
+    assert words.endswith({"fp32": "products in fp32 by FFMA"}.get(precision, f"products in {precision}"))
+    assert Device("sim", kernels="tf32x3").kernels_in_words().endswith("products in fp32 by 3xTF32")
+
+
+def test_a_precision_on_the_cpu(cupy):
+    cupy(fake_cupy(fault=RuntimeError("no GPU")))
+    for device in ("cpu", "auto"):
+        assert parse_device(device, precision="fp32")[0] == CPU
+    with pytest.raises(UsageError, match="the CPU computes in fp32"):
+        parse_device("cpu", precision="bf16")
+    with pytest.raises(DeviceError, match="--precision tf32 needs a GPU"):
+        parse_device("auto", precision="tf32")
+    with pytest.raises(UsageError, match="both say"):
+        parse_device("sim", "raw", precision="fp32")

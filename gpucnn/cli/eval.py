@@ -28,13 +28,14 @@ def eval_(
     download: bool,
     device: str,
     kernels: str | None,
+    precision: str | None,
     fuse: bool,
     threads: int | None,
     as_json: bool,
 ) -> None:
     """Measure the model in RUN (a run folder or a .safetensors file) on the test images of its data set."""
     output = Output(as_json)
-    where, why = parse_device(device, kernels, fuse)
+    where, why = parse_device(device, kernels, fuse, precision=precision)
     if threads is not None:
         set_threads(threads, where)
     model, meta = restore(run, where)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ..backend import PRECISIONS
+
 Decorator = Callable[[Any], Any]
 
 
@@ -49,14 +51,18 @@ threads_option: Decorator = click.option(
 
 
 def device_options(command: Any) -> Any:
-    """--device, --kernels, --fuse/--no-fuse"""
+    """--device, --precision, --kernels, --fuse/--no-fuse"""
     command = click.option(
         "--fuse/--no-fuse", default=True, help="Run layers as one kernel where there is one.  [default: fuse]"
     )(command)
     command = click.option(
         "--kernels",
         metavar="KIND",
-        help="Which kernels run: xp, cpu, exact, numba or raw, or single ops (maxpool2d=numba,conv2d=my_conv.cu).",
+        help="Which kernels run: xp, cpu, exact, numba, raw, tf32, tf32x3 or bf16, or single ops "
+        "(maxpool2d=numba,conv2d=my_conv.cu).",
+    )(command)
+    command = click.option(
+        "--precision", type=click.Choice([*PRECISIONS]), help="Of products on a GPU; sums are fp32.  [default: fp32]"
     )(command)
     return click.option(
         "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, or sim (CUDA kernels on the CPU)."

@@ -22,14 +22,21 @@ from .run_folder import restore
 @device_options
 @json_option
 def predict(
-    run: Path, images: tuple[Path, ...], top: int, device: str, kernels: str | None, fuse: bool, as_json: bool
+    run: Path,
+    images: tuple[Path, ...],
+    top: int,
+    device: str,
+    kernels: str | None,
+    precision: str | None,
+    fuse: bool,
+    as_json: bool,
 ) -> None:
     """Label IMAGES with the model in RUN (a run folder or a .safetensors file).
 
     An image is brought to the size and number of channels of the pictures that the model was trained on.
     """
     output = Output(as_json)
-    where, _ = parse_device(device, kernels, fuse)
+    where, _ = parse_device(device, kernels, fuse, precision=precision)
     model, meta = restore(run, where)
     channels, *size = meta["input_shape"]
     pixels = np.stack([read_image(path, channels, tuple(meta["image_size"]), meta["white"]) for path in images])

@@ -80,7 +80,8 @@ class Run:
     def __init__(self, flags: dict[str, Any], output: Output) -> None:
         self.flags, self.output = flags, output
         make_model = model_class(flags["model"])
-        self.device, why = parse_device(flags["device"], flags["kernels"], flags["fuse"], flags["graph"])
+        how = (flags[name] for name in ("kernels", "fuse", "graph", "precision"))
+        self.device, why = parse_device(flags["device"], *how)
         if flags["threads"] is not None:
             set_threads(flags["threads"], self.device)
         size = make_model.image_size or (32, 32)
