@@ -36,7 +36,7 @@ def identity(options: Any) -> dict[str, Any]:
     files = [file for folder in ("gpucnn", "kernels") for file in (HERE.parent / folder).rglob("*")]
     code = sha256()
     for file in sorted([*files, *HERE.glob("gpu_*.py")]):
-        if file.suffix in (".py", ".cu", ".cuh", ".h", ".cpp"):
+        if file.name not in ("gpu_all.py", "gpu_tables.py") and file.suffix in (".py", ".cu", ".cuh", ".h", ".cpp"):
             code.update(file.read_bytes())
     gpu = smi("name").get("name", "") if options.device == "cuda" else ""
     return {"code": code.hexdigest()[:16], "gpu": gpu, "device": options.device, "tiny": options.tiny}

@@ -16,9 +16,11 @@ from cpu_shapes import Op
 from cpu_subjects import need_torch
 from gpu_clock import middle, sets
 from gpu_job import Job, short
-from gpu_subjects import GATES, kinds, mode_of, set_precision, torch_device
+from gpu_subjects import CHANNELS_LAST, GATES, kinds, mode_of, set_precision, torch_device
+from gpucnn_kernels.channelslast import channels_last
 
 BATCH, CALLS, REPLAYS = 512, 20, 12
+TINY = {"linear 84 -> 10", "max_pool2d 16x10x10, 2x2", "conv2d+relu+maxpool 6x14x14 -> 16, 5x5"}
 
 
 def layers(job: Job) -> None:
@@ -26,9 +28,9 @@ def layers(job: Job) -> None:
     batch = 2 if job.tiny else BATCH
     rows = {}
     for op in gpu_ops.layers():
-        passes = ["forward", *["gx"] * op.needs_gx, *["gw"] * bool(op.w)]
-        for part in passes:
-            if not job.tiny or op.text() in ("linear 84 -> 10", "max_pool2d 16x10x10, 2x2"):
+        passes = ["gx"] * op.needs_gx + ["gw"] * bool(op.w)
+        for part in ("forward", *(["backward"] if isinstance(op, gpu_ops.Fused) else passes)):
+            if not job.tiny or op.text() in TINY:
                 rows[f"{op.text()}, batch {batch}: {part}"] = op, part
     for name, _ in job.todo(list(rows)):
         job.measure(name, lambda row=rows[name]: _pass(job, *row, batch))  # type: ignore[misc]
@@ -36,15 +38,16 @@ def layers(job: Job) -> None:
 
 def _pass(job: Job, op: Op, part: str, batch: int) -> dict[str, Any]:
     """Both sides' times; ratio: of the mode's fastest PyTorch to each kind of kernels."""
-    flops, size = 2 * gpu_ops.multiplications(op, batch), moved(op, part, batch)
+    flops = 2 * gpu_ops.multiplications(op, batch) * (1 + op.needs_gx if part == "backward" else 1)
+    size = moved(op, part, batch)
     found: dict[str, Any] = {"networks": op.networks, "flops": flops, "bytes": size, "ours": {}, "torch": {}}
-    for kind in kinds(job.device, gpu_ops.MODULES[op.kind]):
+    for kind in kinds(job.device, gpu_ops.implemented_as(op)):
         found["ours"][kind] = _timed(job, found, partial(_ours, job, op, part, batch, kind))
     modes = GATES if op.w else ("fp32-ieee",)  # pooling rounds nothing
     for mode in modes:
-        for channels_last in (False, True) if op.kind != "linear" else (False,):
-            which = f"{mode}, channels_last" if channels_last else mode
-            make = partial(_theirs, job, op, part, batch, mode, channels_last)
+        for last in (False, True) if op.kind != "linear" else (False,):
+            which = f"{mode}, channels_last" if last else mode
+            make = partial(_theirs, job, op, part, batch, mode, last)
             found["torch"][which] = _timed(job, found, make)
     found["passes"] = all("us" in our or "NotImplemented" in our["skipped"] for our in found["ours"].values())
     found["ratio"] = {}
@@ -59,9 +62,10 @@ def _pass(job: Job, op: Op, part: str, batch: int) -> dict[str, Any]:
 def moved(op: Op, part: str, n: int) -> int:
     """Bytes of a pass's operands and results; a code of max pooling has one byte, whatever PyTorch's has."""
     x, y, w = (prod(shape) for shape in ((n, *op.x), gpu_ops.y_shape(op, n), op.w or (0,)))
-    if not op.w:
-        return 4 * (x + y) + y
-    return 4 * (x + y + w + (op.w[0] if part != "gx" else 0))
+    b = op.w[0] if op.w and part != "gx" else 0
+    if part == "backward":
+        x, w = (1 + op.needs_gx) * x, 2 * w
+    return 4 * (x + y + w + b) + (0 if op.kind in ("conv2d", "linear") else y)
 
 
 def _timed(job: Job, row: dict[str, Any], make: Callable[[], Any]) -> dict[str, Any]:
@@ -82,23 +86,23 @@ def _rate(amount: int, found: dict[str, Any], unit: float) -> float:
 
 def _ours(job: Job, op: Op, part: str, batch: int, kind: str) -> Any:
     xp = job.clock.cupy if job.device == "cuda" else np
-    module = gpucnn_kernels.load(gpu_ops.MODULES[op.kind], kind)
-    drawn = gpu_ops.draw(op, batch).map(xp.asarray)
-    calls = [
-        gpu_ops.ours(module, op, drawn.map(lambda array: array.copy()))[part]
-        for _ in range(sets(job.clock, moved(op, part, batch)))
-    ]
+    module = gpucnn_kernels.load(gpu_ops.implemented_as(op), kind)
+    drawn, calls = gpu_ops.draw(op, batch).map(xp.asarray), []
+    for _ in range(sets(job.clock, moved(op, part, batch))):
+        copied = drawn.map(lambda array: array.copy())
+        if kind in CHANNELS_LAST and op.kind != "linear":  # as these kernels hand them to each other
+            copied.x, copied.gy = channels_last(copied.x), channels_last(copied.gy)
+        calls.append(gpu_ops.ours(module, op, copied)[part])
     return job.clock.ours(_again(calls, job))
 
 
-def _theirs(job: Job, op: Op, part: str, batch: int, mode: str, channels_last: bool) -> Any:
+def _theirs(job: Job, op: Op, part: str, batch: int, mode: str, last: bool) -> Any:
     torch = need_torch()
     set_precision(torch, mode)
     dtype = torch.bfloat16 if mode == "bf16" else torch.float32
 
     def arranged(array: Any) -> Any:
-        last = channels_last and array.ndim == 4
-        form = torch.channels_last if last else torch.contiguous_format
+        form = torch.channels_last if last and array.ndim == 4 else torch.contiguous_format
         return torch.from_numpy(array).to(torch_device(job.device), dtype).contiguous(memory_format=form)
 
     drawn = gpu_ops.draw(op, batch).map(arranged)

@@ -16,17 +16,51 @@ from cpu_shapes import Op, ops
 from gpucnn_kernels.arrays import out_size
 from gpucnn_kernels.shapetable import SHAPES
 
+import gpucnn as g
+from gpucnn.models import model_class
+
 Array = Any
 Passes = dict[str, Callable[..., Any]]
-RESULTS = {"forward": ("y",), "gx": ("gx",), "gw": ("gw", "gb")}
-MODULES = {"conv2d": "conv2d", "linear": "linear", "max_pool2d": "maxpool2d"}  # kind of Op -> op with kernels
+RESULTS = {"forward": ("y",), "gx": ("gx",), "gw": ("gw", "gb"), "backward": ("gx", "gw", "gb")}
+NETWORKS = ("lenet", "alexnet-lite")
 SMALL = 1 << 16  # elements of an odd shape
 
 
+class Fused(Op):
+    """Convolution, ReLU and max pooling: `arguments` are stride, padding and pool, (1, 1) where there is none."""
+
+    @property
+    def convolution(self) -> Op:
+        return Op("conv2d", self.x, self.w, self.arguments[:2], self.needs_gx)
+
+    def text(self) -> str:
+        return self.convolution.text().replace("conv2d", "conv2d+relu" + "+maxpool" * (self.arguments[2] != (1, 1)), 1)
+
+
 def layers() -> list[Op]:
-    """Those of both networks, those with most to multiply first."""
-    both = {"lenet", "alexnet-lite"}
-    return sorted((op for op in ops() if both & {*op.networks}), key=lambda op: -multiplications(op, 1))
+    """Those of both networks, alone and as they run fused; those with most to multiply first."""
+    alone = [op for op in ops() if {*NETWORKS} & {*op.networks}]
+    return sorted([*fused(), *alone], key=lambda op: -multiplications(op, 1))
+
+
+def fused() -> list[Fused]:
+    """Every convolution of the networks, with its ReLU and its pooling."""
+    found = []
+    for network in NETWORKS:
+        shape: tuple = (3, 32, 32)
+        each = [layer for _, layer in model_class(network)(shape, 10).features.children()]
+        for i, layer in enumerate(each):
+            if isinstance(layer, g.Conv2d):
+                pool = each[i + 2].window[0] if isinstance(each[min(i + 2, len(each) - 1)], g.MaxPool2d) else (1, 1)
+                arguments = layer.stride, layer.padding, pool
+                found.append(Fused("conv2d_relu_maxpool", shape, layer.weight.shape, arguments, i > 0, (network,)))
+                shape = y_shape(found[-1], 1)[1:]
+    return found
+
+
+def implemented_as(op: Op) -> str:
+    """The name of the op in kernels/."""
+    return "maxpool2d" if op.kind == "max_pool2d" else op.kind
 
 
 def odd() -> list[tuple[int, Op]]:
@@ -44,12 +78,16 @@ def odd() -> list[tuple[int, Op]]:
 def y_shape(op: Op, n: int) -> tuple[int, ...]:
     if op.kind == "linear":
         return n, op.w[0]
+    if isinstance(op, Fused):
+        _, co, oh, ow = y_shape(op.convolution, n)
+        return n, co, oh // op.arguments[2][0], ow // op.arguments[2][1]
     size, stride, padding = (op.w[2:], *op.arguments) if op.w else op.arguments
     return n, op.w[0] if op.w else op.x[0], *out_size(op.x[1:], size, stride, padding)
 
 
 def multiplications(op: Op, n: int) -> int:
-    return prod(y_shape(op, n)) * prod(op.w[1:]) if op.w else 0
+    """Of one pass: forward, or one gradient."""
+    return prod(y_shape(getattr(op, "convolution", op), n)) * prod(op.w[1:]) if op.w else 0
 
 
 @dataclass
@@ -94,6 +132,13 @@ def ours(module: Any, op: Op, a: Arrays) -> Passes:
             "gx": partial(module.backward_input, a.gy, a.w),
             "gw": partial(module.backward_weight, a.gy, a.x),
         }
+    if isinstance(op, Fused):
+        if a.code is None:
+            a.code = module.forward(a.x, a.w, a.b, *op.arguments)[1]
+        return {
+            "forward": partial(module.forward, a.x, a.w, a.b, *op.arguments),
+            "backward": partial(module.backward, a.gy, a.code, a.x, a.w, *op.arguments, (op.needs_gx, True)),
+        }
     if a.code is None:
         a.code = module.forward(a.x, *op.arguments)[1]
     return {
@@ -119,6 +164,8 @@ def theirs(torch: Any, op: Op, a: Arrays) -> Passes:
             "gx": lambda: a.gy @ a.w,
             "gw": lambda: (a.gy.T @ a.x, a.gy.sum(0)),
         }
+    if isinstance(op, Fused):
+        return _theirs_fused(aten, op, a)
     if a.code is None:
         a.code = aten.max_pool2d_with_indices(a.x, *op.arguments)[1]
     how = *op.arguments, (1, 1), False
@@ -126,3 +173,21 @@ def theirs(torch: Any, op: Op, a: Arrays) -> Passes:
         "forward": lambda: aten.max_pool2d_with_indices(a.x, *how)[0],
         "gx": lambda: aten.max_pool2d_with_indices_backward(a.gy, a.x, *how, a.code),
     }
+
+
+def _theirs_fused(aten: Any, op: Fused, a: Arrays) -> Passes:
+    stride, padding, size = op.arguments
+    how, pool = (stride, padding, (1, 1), False, (0, 0), 1), (size, size, (0, 0), (1, 1), False)
+
+    def forward() -> tuple:
+        y = aten.relu(aten.convolution(a.x, a.w, a.b, *how))
+        return (y, None) if size == (1, 1) else aten.max_pool2d_with_indices(y, *pool)
+
+    y, a.code = aten.relu(aten.convolution(a.x, a.w, a.b, *how)), forward()[1]
+
+    def backward() -> tuple:
+        gz = a.gy if a.code is None else aten.max_pool2d_with_indices_backward(a.gy, y, *pool, a.code)
+        gz = aten.threshold_backward(gz, y, 0)
+        return aten.convolution_backward(gz, a.x, a.w, [op.w[0]], *how, [op.needs_gx, True, True])
+
+    return {"forward": forward, "backward": backward}

@@ -65,7 +65,7 @@ def main() -> None:
 
     name, _, part = sys.argv[1].rpartition(": ")
     op = next(op for op in gpu_ops.layers() if op.text() == name)
-    module = gpucnn_kernels.load(gpu_ops.MODULES[op.kind], ROWS[sys.argv[1]])
+    module = gpucnn_kernels.load(gpu_ops.implemented_as(op), ROWS[sys.argv[1]])
     call = gpu_ops.ours(module, op, gpu_ops.draw(op, BATCH).map(cupy.asarray))[part]
     for _ in range(4):
         call()

@@ -18,6 +18,7 @@ from gpu_subjects import GATES, Ours, Torch, kinds, mode_of, pictures
 
 NETWORKS = ("lenet", "alexnet-lite")
 WARM_UP, ROUNDS, SECONDS, PICTURES = 30, 5, 0.3, 50_000
+MANY = 10  # steps in one graph
 
 
 def steps(job: Job) -> None:
@@ -63,7 +64,7 @@ def _epoch(job: Job, network: str, kind: str, batch: int) -> dict[str, Any]:
 
     def epoch() -> None:
         subject.begin()
-        for _ in range(len(subject.train)):
+        while subject.left:
             subject.step()
 
     job.clock.timed(epoch, 1)
@@ -80,9 +81,10 @@ def subjects(job: Job, network: str, mode: str, hows: tuple[str, ...]) -> dict[s
     """
     found: dict[str, Any] = {}
     for kind in (kind for kind in kinds(job.device) if kind != "numba" and mode_of(kind) == mode):
-        for graph in (True, False):
-            name = f"gpucnn {kind}{'' if graph else ', eager'}"
-            found[name] = partial(Ours, network, job.device, kind, graph)
+        many = partial(Ours, network, job.device, kind, at_once=2 if job.tiny else MANY)
+        found[f"gpucnn {kind}, many steps a graph"] = many
+        found[f"gpucnn {kind}"] = partial(Ours, network, job.device, kind, at_once=1)
+        found[f"gpucnn {kind}, eager"] = partial(Ours, network, job.device, kind, graph=False)
     for how, channels_last in product(hows, (True, False)):
         name = f"torch {how}{', channels_last' * channels_last}"
         found[name] = partial(Torch, network, job.device, mode, how, channels_last)
@@ -136,14 +138,25 @@ class _Run:
         subject.step()
         self.first = subject.loss()
         self.changed = not np.array_equal(subject.weights(), before)
-        job.clock.timed(subject.step, 3 if job.tiny else WARM_UP)
-        wall, _ = job.clock.timed(subject.step, 1 if job.tiny else WARM_UP)
-        self.calls = max(1, round(length * WARM_UP / wall))
+        self._timed(4 if job.tiny else WARM_UP)
+        wall, _ = self._timed(1 if job.tiny else WARM_UP)
+        self.calls = max(1, round(length / wall))
         self.rounds: list[tuple[float, float | None]] = []
 
     def round(self) -> None:
-        wall, gpu = self.job.clock.timed(self.subject.step, self.calls)
-        self.rounds.append((wall / self.calls, None if gpu is None else gpu / self.calls))
+        self.rounds.append(self._timed(self.calls))
+
+    def _timed(self, count: int) -> tuple[float, float | None]:
+        """Seconds a step over `count` steps, or a few more."""
+        made = 0
+
+        def run() -> None:
+            nonlocal made
+            while made < count:
+                made += self.subject.step()
+
+        wall, gpu = self.job.clock.timed(run, 1)
+        return wall / made, None if gpu is None else gpu / made
 
     def found(self, batch: int) -> dict[str, Any]:
         """us a step, images a second; whether it trained: the loss is finite and the first step changed weights."""

@@ -3,8 +3,9 @@
 load(x, y, n)    pictures uint8 and labels into the GPU's memory, as batches of n
 mode(training)   dropout on or off
 rate(lr)         another learning rate, before the first step
-step()           the next batch forward, cross entropy, backward, SGD, without waiting for the GPU
-loss()           a number: of the last step
+step()           the next batch forward, cross entropy, backward, SGD, without waiting for the GPU; or several of them:
+                 how many
+loss()           a number: of the steps since it was asked last (PyTorch: of the last one)
 weights()        all of them as one vector, on the host
 details()        what the steps were really run by
 
@@ -30,6 +31,7 @@ MOST = 24  # batches that PyTorch keeps ready
 # What PyTorch is told, and what |error| / |value| of a matrix product shows that it heard.
 MODES = {"fp32-ieee": (0.0, 5e-6), "tf32": (2e-5, 2e-3), "bf16": (5e-4, 2e-2)}
 MODE_OF = {"tf32": "tf32", "bf16": "bf16"}  # of a kind of kernels; the others round as fp32-ieee does
+CHANNELS_LAST = ("tf32", "tf32x3", "bf16")  # kinds whose images lie so
 GATES = {"fp32-ieee": 1e-5, "tf32": 1e-3, "bf16": 1e-2}  # |error| / |value| that a kind may have in its mode
 
 
@@ -63,23 +65,22 @@ def pictures(network: str, count: int) -> tuple[Array, Array]:
 
 
 class Ours:
-    """gpucnn's step: the one place that knows how it is run."""
+    """gpucnn's step: the one place that knows how it is run. at_once: the steps of one graph."""
 
-    def __init__(self, network: str, device: str, kernels: str, graph: bool = True) -> None:
+    def __init__(self, network: str, device: str, kernels: str, graph: bool = True, at_once: int | None = None) -> None:
         try:
             self.device = g.Device(device, kernels=kernels, graph=graph)
         except UsageError as error:
             raise Skipped(str(error)) from None
         self.model = model(network).to(self.device)
-        self.optimizer = g.optim.SGD(self.model.named_parameters(), **RECIPE)
+        self.optimizer, self.at_once = g.optim.SGD(self.model.named_parameters(), **RECIPE), at_once
 
     def load(self, x: Array, y: Array, n: int, **draws: Any) -> None:
         """draws: shuffle and augment of Batches."""
         c = x.shape[1]
         self.train = Batches(x, y, n, device=self.device, mean=[MEAN] * c, std=[STD] * c, drop_last=True, **draws)
-        self.run = DeviceSteps(self.model, self.optimizer, self.train, seed=0, label_smoothing=0.0)
+        self.run = DeviceSteps(self.model, self.optimizer, self.train, 0, 0.0, self.at_once)
         self.epoch = self.left = 0
-        self.sum = 0.0
 
     def mode(self, training: bool) -> None:
         self.model.train(training)
@@ -89,23 +90,24 @@ class Ours:
 
     def begin(self) -> None:
         """An epoch."""
-        self.epoch, self.left, self.sum = self.epoch + 1, len(self.train), 0.0
+        self.epoch, self.left, self.read = self.epoch + 1, len(self.train), (0.0, 0)
         self.run.begin(self.epoch - 1, [float(self.optimizer.lr)] * self.left)
 
-    def step(self) -> None:
+    def step(self) -> int:
         if not self.left:
             self.begin()
-        self.run()
-        self.left -= 1
+        made = self.run()
+        self.left -= made
+        return made
 
     def loss(self) -> float:
-        """Right where it is asked after each step."""
-        meter = self.run.meter
-        before, self.sum = self.sum, meter.read()[0] * meter.images
-        return (self.sum - before) / self.train.batch_size
+        before, meter = self.read, self.run.meter
+        self.read = meter.read()[0] * meter.images, meter.images
+        return (self.read[0] - before[0]) / (self.read[1] - before[1])
 
     def details(self) -> dict[str, Any]:
-        return {"kernels": self.device.kernels_in_words(), "graph": self.run._repeated.trusted}
+        repeated = self.run._repeated
+        return {"kernels": self.device.kernels_in_words(), "graph": repeated[max(repeated)].trusted}
 
     def weights(self) -> Array:
         return np.concatenate([to_host(p.data).ravel() for p in self.model.parameters()])
@@ -144,17 +146,18 @@ class Torch(cpu_subjects.Torch):
         with self.torch.autocast(self.where, self.torch.bfloat16, enabled=self.autocast, cache_enabled=False):
             return self.torch.nn.functional.cross_entropy(self.net(x), y)
 
-    def step(self, *_: Any) -> None:  # type: ignore[override]
+    def step(self, *_: Any) -> int:  # type: ignore[override]
         x, y = self.batches[self.place]
         self.place = (self.place + 1) % len(self.batches)
         if self.how != "graph":
             self.last = self._eager(x, y)
-            return
+            return 1
         if not self.ready:
             self._capture(x, y)
         self.x.copy_(x)
         self.y.copy_(y)
         self.graph.replay()
+        return 1
 
     def _capture(self, x: Any, y: Any) -> None:
         """The whole step, after a few that warm up: `last` is its loss, `x` and `y` its batch."""
