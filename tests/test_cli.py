@@ -167,6 +167,22 @@ def test_the_recipe_of_a_data_set_yields_to_flags_and_config():
     assert (config["epochs"], config["batch_size"]) == (1, 100)  # the flags
 
 
+@pytest.mark.parametrize("first, then", [("--recipe fast", "--config c.toml"), ("--config c.toml", "--recipe fast")])
+def test_a_named_recipe_yields_to_config_and_flags_in_any_order(first, then):
+    Path("c.toml").write_text("momentum = 0.5\nlabel-smoothing = 0.3\n")
+    succeed(
+        f"train {first} {then} --dataset tinydigits --model tinydigits-cnn --epochs 1 --momentum 0.7 --output-dir run"
+    )
+    config = tomllib.loads(Path("run/config.toml").read_text())
+    assert (config["batch_size"], config["nesterov"], config["augment"]) == (512, True, "crop,flip")  # the recipe
+    assert (config["label_smoothing"], config["momentum"]) == (0.3, 0.7)  # the file, the flag
+    assert config["lr_scheduler"] == "one-cycle"  # the recipe that was named, not the data set's
+
+
+def test_an_unknown_recipe():
+    fail("train --recipe slow", 2, "'slow' is not 'fast'")
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -249,6 +265,7 @@ def test_bad_input(line, code, patterns):
         ("nesterov = 2", "true or false"),
         ('augment = ["crop"]', "a text in quotes"),
         ("config = 'c.toml'", "unknown key"),
+        ("recipe = 'fast'", "unknown key"),
     ],
 )
 def test_bad_config(text, pattern):

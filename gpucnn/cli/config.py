@@ -1,4 +1,4 @@
-"""`--config FILE`: the flags of a command from a TOML file, where the command line does not give them."""
+"""`--config FILE` and `--recipe NAME`: flags from a TOML file, where the command line does not give them."""
 
 import tomllib
 from pathlib import Path
@@ -8,11 +8,23 @@ import click
 
 from ..errors import UsageError, nearest
 
+RECIPES = {file.stem: file for file in sorted((Path(__file__).parent / "recipes").glob("*.toml"))}
+
 
 def read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
     """Callback of the eager option --config: the file's values become the defaults of the other flags."""
-    if path is None:
-        return
+    if path is not None:
+        context.default_map = {**(context.default_map or {}), **_read(context, path)}
+
+
+def read_recipe(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
+    """Callback of the eager option --recipe: a file that comes with gpucnn, whose values yield to those of --config."""
+    if name is not None:
+        context.default_map = {**_read(context, RECIPES[name]), **(context.default_map or {})}
+
+
+def _read(context: click.Context, path: Path) -> dict[str, Any]:
+    """The values of a file, by the names of the flags that they are for."""
     try:
         values = tomllib.loads(path.read_text())
     except OSError as error:
@@ -25,8 +37,9 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
         word.lstrip("-"): p
         for p in context.command.params
         for word in p.opts
-        if word[:2] == "--" and p is not parameter
+        if word[:2] == "--" and p.expose_value  # the others, like --config, say where values come from
     }
+    found: dict[str, Any] = {}
     for key, value in values.items():
         word = key.replace("_", "-")
         if word not in flags:
@@ -34,7 +47,8 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
         wanted = _type_of(flags[word])
         if type(value) not in wanted:
             raise UsageError(f"{key} = {value!r} in {path} has the wrong type", f"give it {_NAMES[wanted]}")
-        context.default_map = {**(context.default_map or {}), str(flags[word].name): value}
+        found[str(flags[word].name)] = value
+    return found
 
 
 _NAMES: dict[tuple[type, ...], str] = {

@@ -12,7 +12,7 @@ from ..data import Batches, load
 from ..errors import DivergedError
 from ..models import model_class
 from ..training import Epoch, fit, rehearse
-from .config import read_config
+from .config import RECIPES, read_config, read_recipe
 from .curves import draw_curves
 from .notes import note
 from .options import Finite, data_options, device_options, json_option, threads_option
@@ -28,6 +28,8 @@ NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no 
 @click.command(short_help="Train a model.")
 @click.option("--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=read_config,
               help="A TOML file with any of these flags.")  # fmt: skip
+@click.option("--recipe", type=click.Choice(list(RECIPES)), is_eager=True, expose_value=False, callback=read_recipe,
+              help="Flags that go together: fast is alexnet-lite on cifar10, in batches for a GPU.")  # fmt: skip
 @click.option("--model", default="lenet", show_default=True, help="The architecture: see gpucnn summary.")
 @data_options
 @device_options
