@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from data_files import philox_words, shuffled
+from gpucnn_kernels.channelslast import channels_last
 from gpucnn_kernels.cpu import layout
 from gpucnn_kernels.sim import mode
 
@@ -75,16 +76,23 @@ def test_the_kernels_of_the_cpu_give_the_bits_of_the_reference_in_their_own_layo
 
 
 @pytest.mark.parametrize("tier", ["source", "ptx"])
+@pytest.mark.parametrize("kind", ["raw", "tf32", "tf32x3", "bf16"])
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
 @pytest.mark.parametrize("augment", AUGMENTS, ids="+".join)
-def test_the_kernel_of_a_gpu_gives_the_bits_of_the_reference(augment, tier):
-    x, y = pictures(37)
-    options = {"mean": MEAN, "std": STD, "augment": augment, "shuffle": True}
-    with mode(tier=tier):
-        epochs = [Batches(x, y, 18, device=d, **options).epoch(1) for d in (Device("sim"), Device(kernels="xp"))]
+def test_the_kernels_of_a_gpu_give_the_bits_of_the_reference(augment, channels, kind, tier):
+    x, y = pictures(37, (channels, 10, 13))
+    mean, std = ((MEAN + MEAN)[:channels], (STD + STD)[:channels])
+    options = {"mean": mean, "std": std, "augment": augment, "shuffle": True}
+    with mode(tier=tier, check=True):
+        devices = Device("sim", kernels=kind), Device(kernels="xp")
+        epochs = [Batches(x, y, 18, device=device, **options).epoch(1) for device in devices]
         for ours, theirs in zip(*epochs, strict=True):
             for left, right in zip(ours, theirs, strict=True):
                 np.testing.assert_array_equal(left, right)
-            assert ours.x.flags.c_contiguous
+            if kind == "raw":
+                assert ours.x.flags.c_contiguous
+            else:
+                assert channels_last(ours.x) is ours.x, "the batch is not in the layout of the kernels"
 
 
 def test_every_offset_flip_and_centre_occurs():
