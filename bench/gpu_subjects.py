@@ -119,6 +119,8 @@ class Torch(cpu_subjects.Torch):
     bf16 is autocast over float32 parameters, or everything in bfloat16 where `pure`.
     """
 
+    label_smoothing = 0.0
+
     def __init__(
         self, network: str, device: str, mode: str, how: str = "eager", channels_last: bool = False, pure: bool = False
     ) -> None:
@@ -141,16 +143,19 @@ class Torch(cpu_subjects.Torch):
     def rate(self, lr: float) -> None:
         self.optimizer.param_groups[0]["lr"] = lr
 
+    def precision(self) -> Any:
+        """A context that computes as `mode` says; without the cache of casts, which a capture must not fill."""
+        return self.torch.autocast(self.where, self.torch.bfloat16, enabled=self.autocast, cache_enabled=False)
+
     def _loss(self, x: Any, y: Any) -> Any:
-        # without the cache of casts, which a capture must not fill: each weight is used once anyway
-        with self.torch.autocast(self.where, self.torch.bfloat16, enabled=self.autocast, cache_enabled=False):
-            return self.torch.nn.functional.cross_entropy(self.net(x), y)
+        with self.precision():
+            return self.torch.nn.functional.cross_entropy(self.net(x), y, label_smoothing=self.label_smoothing)
 
     def step(self, *_: Any) -> int:  # type: ignore[override]
         x, y = self.batches[self.place]
         self.place = (self.place + 1) % len(self.batches)
         if self.how != "graph":
-            self.last = self._eager(x, y)
+            self.last = self.eager(x, y)
             return 1
         if not self.ready:
             self._capture(x, y)
@@ -167,7 +172,7 @@ class Torch(cpu_subjects.Torch):
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(5):
-                self._eager(self.x, self.y)
+                self.eager(self.x, self.y)
         torch.cuda.current_stream().wait_stream(aside)
         self.graph = torch.cuda.CUDAGraph()
         self.optimizer.zero_grad(set_to_none=True)
@@ -179,7 +184,7 @@ class Torch(cpu_subjects.Torch):
     def loss(self) -> float:
         return float(self.last)
 
-    def _eager(self, x: Any, y: Any) -> Any:
+    def eager(self, x: Any, y: Any) -> Any:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss_of(x, y)
         loss.backward()

@@ -1,6 +1,7 @@
 """The tables and the picture of speed on a GPU, from what gpu_all.py measured."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ def found(section: str, folder: Path | None = None) -> Record | None:
     file = (folder or RESULTS) / f"gpu-{section}.json"
     if not file.exists():
         return None
-    record = json.loads(file.read_text())
+    return of_a_gpu(json.loads(file.read_text()), str(file))
+
+
+def of_a_gpu(record: Record, what: str) -> Record:
     if record["device"] != "cuda":
-        raise SystemExit(f"{file} was measured on {record['device']}, which is no GPU: it makes no table")
+        raise SystemExit(f"{what} was measured on {record['device']}, which is no GPU: it makes no table")
     return record
 
 
@@ -171,6 +175,30 @@ def gpu_train() -> str:
             f"| {run['accuracy_on_cpu']:.1%} | {run['images_per_second']:,.0f} |"
         )
     return "\n".join([*rows, "", where(record)])
+
+
+def gpu_race() -> str:
+    """Seconds until a test accuracy, of the same recipe on both sides."""
+    record = found("race")
+    return race_table(record) if record else "Not measured yet: `python bench/time_to_accuracy.py --target 0.8`."
+
+
+def race_table(record: Record) -> str:
+    of_a_gpu(record, "the race")
+    rows = ["| | seconds, median | least | most | epochs | reached |", "|---" * 6 + "|"]
+    for subject in dict.fromkeys(run["subject"] for run in record["runs"]):
+        runs = [run for run in record["runs"] if run["subject"] == subject]
+        there = [run for run in runs if run["seconds"] is not None]
+        seconds = [run["seconds"] for run in there]
+        cells = [f"{f(seconds):,.2f}" if seconds else "" for f in (statistics.median, min, max)]
+        epochs = sorted({len(run["epochs"]) for run in there})
+        cells += [" to ".join(map(str, dict.fromkeys((epochs[0], epochs[-1])))) if epochs else ""]
+        rows.append(f"| {subject} | {' | '.join(cells)} | {len(there)} of {len(runs)} |")
+    how = (
+        f"Seconds of training with the recipe {record['recipe']} until {record['target']:.1%} of the test pictures are "
+        "recognised, a run a seed; without compiling, loading and testing."
+    )
+    return "\n".join([*rows, "", f"{how} {where(record)}"])
 
 
 def _left_out(records: Any) -> list[str]:

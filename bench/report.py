@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cpu_tables import cpu_shapes, cpu_step
-from gpu_tables import all_steps, draw, gpu_gates, gpu_layers, gpu_steps, gpu_train
+from gpu_tables import all_steps, draw, gpu_gates, gpu_layers, gpu_race, gpu_steps, gpu_train
 from kernel_tables import cpu_errors, mutations, ops, resources
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +60,7 @@ BLOCKS = {
     "gpu_layers": gpu_layers,
     "gpu_gates": gpu_gates,
     "gpu_train": gpu_train,
+    "gpu_race": gpu_race,
     "cpu_step": cpu_step,
     "cpu_shapes": cpu_shapes,
     "cpu_errors": cpu_errors,

@@ -255,3 +255,31 @@ def test_steps_that_were_late_or_tied_say_so():
     )
     assert "Left out: c (no time left); b: torch default (no time left)." in lines[-1]
     assert lines[-1].endswith("Measured with `make bench-gpu` on G: driver D, PyTorch 2.13, commit abc.")
+
+
+def test_a_race_on_the_simulator(tmp_path):
+    file = tmp_path / "race.json"
+    flags = "--target 0.05 --seeds 1 --recipe none --device sim --dataset tinydigits --epochs 2 --limit-batches 2"
+    command = [sys.executable, BENCH / "time_to_accuracy.py", *flags.split(), "--augment", "crop,flip"]
+    done = subprocess.run([*command, "--output", file], capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    runs = {run["subject"]: run for run in found["runs"]}
+    assert runs["gpucnn"]["seconds"] == runs["gpucnn"]["epochs"][-1]["seconds"] > 0
+    assert runs.keys() | found["skipped"].keys() == {"gpucnn", "torch eager", "torch reduce-overhead"}
+    assert found["skipped"]["torch reduce-overhead"]
+    with pytest.raises(SystemExit, match="sim, which is no GPU"):
+        gpu_tables.race_table(found)
+
+
+def test_table_of_a_race():
+    def run(subject, seconds, seed):
+        return {"subject": subject, "seconds": seconds, "seed": seed, "epochs": [{"test_accuracy": 0.81}] * (4 + seed)}
+
+    runs = [run("gpucnn", 3.0, 0), run("gpucnn", 4.0, 1), run("torch eager", None, 0), run("torch eager", 9.0, 1)]
+    record = {"device": "cuda", "target": 0.8, "recipe": "fast", "runs": runs, "skipped": {}}
+    record["machine"] = {"gpu": "G", "commit": "abc"}
+    lines = gpu_tables.race_table(record).splitlines()
+    assert lines[2] == "| gpucnn | 3.50 | 3.00 | 4.00 | 4 to 5 | 2 of 2 |"
+    assert lines[3] == "| torch eager | 9.00 | 9.00 | 9.00 | 5 | 1 of 2 |"
+    assert "80.0%" in lines[-1]
