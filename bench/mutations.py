@@ -68,7 +68,7 @@ def _ops(mutant: Mutant) -> tuple[list[str], str]:
     stem, suffix = mutant.file.split(".")
     op, _, impl = stem.rpartition("_")
     if suffix == "cu":
-        return [stem], "raw"
+        return [stem], "tf32" if mutant.function.endswith("_innermost") else "raw"
     if impl in ("raw", "numba"):
         return [op], impl
     impl, user, mark = ("raw", "{}.cu", mutant.function) if suffix == "cuh" else ("numba", "{}_numba.py", stem)
@@ -112,7 +112,7 @@ def _implementation(op: str, impl: str, kernel: str) -> tuple[Any, set[str]]:
 
 
 def _sources(ops: list[str], impl: str) -> Iterator[resources.Source]:
-    return (s for s in resources.sources() if s.op in ops and isinstance(s.kernels, CudaC) == (impl == "raw"))
+    return (s for s in resources.sources() if s.op in ops and isinstance(s.kernels, CudaC) == (impl != "numba"))
 
 
 def _code(ops: list[str], impl: str) -> list[str]:

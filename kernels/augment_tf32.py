@@ -4,6 +4,7 @@ from typing import Any
 
 from . import augment_raw
 from .arrays import Array
+from .shapes import expect
 
 
 def forward(
@@ -18,6 +19,10 @@ def forward(
     out: Array | None = None,
     workspace=None,
 ) -> Array:
-    """y (n, c, h, w), in the layout of channelslast.py; `out` is C-contiguous."""
-    arguments = x, samples, words, mean, std, crop, flip, cutout
-    return augment_raw.innermost(*arguments) if out is None else augment_raw.forward(*arguments, out)
+    """y (n, c, h, w), in the layout of channelslast.py; to `out` it is copied, however that lies."""
+    y = augment_raw.innermost(x, samples, words, mean, std, crop, flip, cutout)
+    if out is None:
+        return y
+    expect("out", out, y.shape)
+    out[...] = y
+    return out

@@ -140,6 +140,8 @@ SHAPES: dict[str, list[tuple]] = {
     "augment": [
         (7, 5, 3, 10, 13),
         (40, 33, 3, 32, 32, True, True, True),
+        (5, 9, 2, 9, 14, True, True, True),
+        (4, 9, 5, 14, 9, True, False, True),
         (3, 16, 1, 8, 8, True),
         (3, 17, 2, 5, 6, False, True),
         (3, 9, 1, 3, 20, False, False, True),  # the square is larger than the picture
