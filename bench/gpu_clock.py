@@ -1,6 +1,6 @@
 """Time on a GPU, and many calls as one CUDA graph; on the simulator the same with the clock of the CPU.
 
-CuPy's events time PyTorch, too: what is not in a stream of its own is in the legacy default stream on both sides.
+CuPy's events time PyTorch, too: both queue their work, and launch their graphs, in the legacy default stream.
 """
 
 import statistics
@@ -9,15 +9,16 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
+from gpucnn_kernels.capture import Capture
+
 Call = Callable[[], Any]
 
 
 class Replay(NamedTuple):
-    """`run` makes `calls` calls in `stream` (None: the default one). captured: as one graph. kept: what must live."""
+    """`run` makes `calls` calls. captured: as one graph. kept: what must live as long."""
 
     run: Call
     calls: int
-    stream: Any = None
     captured: bool = False
     kept: Any = None
 
@@ -60,19 +61,11 @@ class Gpu(Cpu):
         self.cupy.cuda.runtime.deviceSynchronize()
 
     def ours(self, calls: Sequence[Call]) -> Replay:
-        """`calls` as one graph, after they ran once; what they allocate is the graph's own, and not used twice."""
-        pool, stream = self.cupy.cuda.MemoryPool(), self.cupy.cuda.Stream(non_blocking=True)
-        self.synchronize()
-        with self.cupy.cuda.using_allocator(pool.malloc), stream:
-            results = [call() for call in calls]  # compiles, and fills the pool
-            stream.synchronize()
-            del results
-            stream.begin_capture()
-            try:
-                results = [call() for call in calls]
-            finally:
-                graph = stream.end_capture()
-        return Replay(lambda: graph.launch(stream), len(calls), stream, True, (pool, results))
+        """`calls` as one graph, after they ran once; the result of each has its own memory. RuntimeError: refused."""
+        capture = Capture(lambda: [call() for call in calls])
+        if capture.fault:
+            raise RuntimeError(f"no graph: {capture.fault}")
+        return Replay(capture, len(calls), True, capture)
 
     def theirs(self, calls: Sequence[Call]) -> Replay:
         """The same with calls of PyTorch."""
@@ -85,23 +78,19 @@ class Gpu(Cpu):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             results = [call() for call in calls]
-        return Replay(graph.replay, len(calls), None, True, results)
+        return Replay(graph.replay, len(calls), True, results)
 
     def times(self, replay: Replay, repeats: int) -> list[float]:
-        return [self._between(replay.run, 1, replay.stream)[1] for _ in range(repeats)]
+        return [self.timed(replay.run, 1)[1] for _ in range(repeats)]
 
-    def timed(self, run: Call, calls: int) -> tuple[float, float | None]:
-        return self._between(run, calls, None)
-
-    def _between(self, run: Call, calls: int, stream: Any) -> tuple[float, float]:
-        stream = stream or self.cupy.cuda.Stream.null
+    def timed(self, run: Call, calls: int) -> tuple[float, float]:
         first, last = self.cupy.cuda.Event(), self.cupy.cuda.Event()
         self.synchronize()
         started = time.perf_counter()
-        first.record(stream)
+        first.record(self.cupy.cuda.Stream.null)
         for _ in range(calls):
             run()
-        last.record(stream)
+        last.record(self.cupy.cuda.Stream.null)
         self.synchronize()
         return time.perf_counter() - started, 1e-3 * self.cupy.cuda.get_elapsed_time(first, last)
 

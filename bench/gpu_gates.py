@@ -20,26 +20,26 @@ BATCH, STEPS, EARLY, LR = 32, 50, 10, 0.02
 ROUNDINGS = 5e-7  # an error that is float32's own, whatever PyTorch's is
 APART = {"fp32-ieee": 1e-4, "tf32": 1e-2, "bf16": 1e-2}  # relative, of the losses of the first EARLY steps
 
+TINY = {
+    "linear 84 -> 10",
+    "linear 7 -> 3",
+    "max_pool2d 16x10x10, 2x2",
+    "conv2d+relu+maxpool 6x14x14 -> 16, 5x5",
+    "conv2d 5x6x9 -> 17, 2x3, stride 2x1, padding 1x0",
+}
+
 
 def gates(job: Job) -> None:
     """A row for each shape, and one for each network and kind that trains."""
     layers = [(2 if job.tiny else BATCH, op) for op in gpu_ops.layers()]
     shapes = [*layers, *gpu_ops.odd()]
     if job.tiny:
-        some = {
-            "linear 84 -> 10",
-            "conv2d+relu+maxpool 6x14x14 -> 16, 5x5",
-            "conv2d 5x6x9 -> 17, 2x3, stride 2x1, padding 1x0",
-            "linear 7 -> 3",
-        }
-        shapes = [(n, op) for n, op in shapes if op.text() in some]
+        shapes = [(n, op) for n, op in shapes if op.text() in TINY]
     rows: dict[str, Any] = {
         f"{op.text()}, batch {n}": (_fused if isinstance(op, gpu_ops.Fused) else _layer, op, n) for n, op in shapes
     }
     for network in ("tinydigits-cnn",) if job.tiny else ("lenet", "alexnet-lite"):
-        for kind in kinds(job.device):
-            if not job.tiny or kind != "numba":  # which the simulator takes long to translate
-                rows[f"{network}, {kind}"] = _training, network, kind
+        rows |= {f"{network}, {kind}": (_training, network, kind) for kind in kinds(job.device, tiny=job.tiny)}
     for name, _ in job.todo(list(rows)):
         function, *what = rows[name]
         job.measure(name, lambda function=function, what=what: function(job, *what))  # type: ignore[misc]
@@ -57,7 +57,7 @@ def _layer(job: Job, op: Op, n: int) -> dict[str, Any]:
             found["torch"][mode] = _torch_errors(torch, job, op, n, mode, exact)
     except Skipped as reason:
         found["torch"] = str(reason)
-    for kind in kinds(job.device, name):
+    for kind in kinds(job.device, name, job.tiny):
         passes = gpu_ops.ours(gpucnn_kernels.load(name, kind), op, drawn)
         try:
             runs = [_results(passes, op, like=exact, xp=xp) for _ in range(2)]
@@ -84,7 +84,7 @@ def _fused(job: Job, op: gpu_ops.Fused, n: int) -> dict[str, Any]:
     before = gpucnn_kernels.load("conv2d", "xp").forward(wide.x, wide.w, wide.b, *op.arguments[:2])
     y, _ = reference.forward(wide.x, wide.w, wide.b, *op.arguments)
     found: dict[str, Any] = {"kinds": {}, "torch": "runs them one by one", "passes": True}
-    for kind in kinds(job.device, op.kind):
+    for kind in kinds(job.device, op.kind, job.tiny):
         module = gpucnn_kernels.load(op.kind, kind)
         drawn.code = wide.code = None
         passes = gpu_ops.ours(module, op, drawn)

@@ -41,7 +41,7 @@ def _pass(job: Job, op: Op, part: str, batch: int) -> dict[str, Any]:
     flops = 2 * gpu_ops.multiplications(op, batch) * (1 + op.needs_gx if part == "backward" else 1)
     size = moved(op, part, batch)
     found: dict[str, Any] = {"networks": op.networks, "flops": flops, "bytes": size, "ours": {}, "torch": {}}
-    for kind in kinds(job.device, gpu_ops.implemented_as(op)):
+    for kind in kinds(job.device, gpu_ops.implemented_as(op), job.tiny):
         found["ours"][kind] = _timed(job, found, partial(_ours, job, op, part, batch, kind))
     modes = GATES if op.w else ("fp32-ieee",)  # pooling rounds nothing
     for mode in modes:

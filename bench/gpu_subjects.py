@@ -39,9 +39,10 @@ def mode_of(kind: str) -> str:
     return MODE_OF.get(kind, "fp32-ieee")
 
 
-def kinds(device: str, op: str = "conv2d") -> list[str]:
-    """The kinds of kernels that `op` has on `device`, beside the reference."""
-    return [kind for kind in KINDS[device] if kind != "xp" and kind in gpucnn_kernels.implementations(op)]
+def kinds(device: str, op: str = "conv2d", tiny: bool = False) -> list[str]:
+    """The kinds of kernels that `op` has on `device`, beside the reference; tiny: those that soon run on sim."""
+    found = [kind for kind in KINDS[device] if kind != "xp" and kind in gpucnn_kernels.implementations(op)]
+    return [kind for kind in found if kind != "numba" or not tiny or op == "maxpool2d"]
 
 
 def torch_device(device: str) -> str:
@@ -55,6 +56,8 @@ def set_precision(torch: Any, mode: str) -> None:
     torch.backends.cuda.matmul.fp32_precision = value
     torch.backends.cudnn.conv.fp32_precision = value
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)  # a rehearsal: threads that wait for each other keep the cores from the simulator
 
 
 def pictures(network: str, count: int) -> tuple[Array, Array]:
