@@ -21,8 +21,9 @@ __device__ inline void store4(float* p, float4 value) { *reinterpret_cast<float4
 // is spread over a warp, is said at the twins in sim/tensor_core.h.
 #ifdef GPUCNN_SIM
 using gpusim::cp_async, gpusim::cp_async_commit_group, gpusim::cp_async_wait_group;
-using gpusim::cvt_rn_bf16x2, gpusim::cvt_rna_tf32, gpusim::ldmatrix_x4;
+using gpusim::cvt_rn_bf16x2, gpusim::ldmatrix_x4;
 using gpusim::mma_m16n8k16_bf16, gpusim::mma_m16n8k8_tf32;
+inline unsigned nearest_tf32(float x) { return gpusim::cvt_rna_tf32(x); }
 #else
 __device__ inline unsigned shared_address(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
 template <unsigned bytes> __device__ inline void cp_async(void* to, const void* from, unsigned used) {
@@ -33,9 +34,14 @@ __device__ inline void cp_async_commit_group() { asm volatile("cp.async.commit_g
 template <int most> __device__ inline void cp_async_wait_group() {
     asm volatile("cp.async.wait_group %0;" ::"n"(most) : "memory");
 }
-__device__ inline unsigned cvt_rna_tf32(float x) {
+// The nearest tf32; of two, the one away from zero, or the even one where that is a single instruction: from 9.0 on.
+__device__ inline unsigned nearest_tf32(float x) {
     unsigned bits;
+#if __CUDA_ARCH__ >= 900
+    asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+#else
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+#endif
     return bits;
 }
 __device__ inline unsigned cvt_rn_bf16x2(float high, float low) {

@@ -41,59 +41,61 @@
 
 extern __shared__ __align__(16) float shared[];  // (STAGES, STAGE)
 
-// What a thread holds of 16 steps of a row of A or a column of B: those 4i + t of it, t = lane % 4, rounded. Which step
-// stands where is free as long as it is so in both factors; so a register of bfloat16 takes steps 4i + t and 4i + 4 + t.
+// A factor of one multiplication: 16 steps of the depth of 8 * LINES rows of A or columns of B, LINES being 2 in A and 1
+// in B. A thread holds step 4i + t of line g and, in A, of line g + 8, with g = lane / 4 and t = lane % 4, rounded: word
+// LINES * i + j is of line g + 8j. Which step stands where is free as long as it is so in both factors; a word of
+// bfloat16 takes steps 4i + t and 4i + 4 + t.
 #define WORDS (PRECISION == BF16 ? 2 : 4)
-struct Line {
-    unsigned big[WORDS];
+template <int LINES> struct Factor {
+    unsigned big[LINES * WORDS];
 #if PRECISION == TF32X3
-    unsigned small[WORDS];
+    unsigned small[LINES * WORDS];
 #endif
 };
 
-__device__ __forceinline__ Line rounded(const float (&steps)[4]) {
-    Line line;
+template <int LINES> __device__ __forceinline__ Factor<LINES> rounded(const float (&steps)[4 * LINES]) {
+    Factor<LINES> factor;
 #pragma unroll
-    for (int i = 0; i < WORDS; ++i) {
+    for (int i = 0; i < LINES * WORDS; ++i) {
 #if PRECISION == BF16
-        line.big[i] = cvt_rn_bf16x2(steps[2 * i + 1], steps[2 * i]);
+        const int first = i / LINES * 2 * LINES + i % LINES;
+        factor.big[i] = cvt_rn_bf16x2(steps[first + LINES], steps[first]);
 #else
-        line.big[i] = cvt_rna_tf32(steps[i]);
+        factor.big[i] = nearest_tf32(steps[i]);
 #endif
 #if PRECISION == TF32X3
-        line.small[i] = cvt_rna_tf32(steps[i] - __uint_as_float(line.big[i]));
+        factor.small[i] = nearest_tf32(steps[i] - __uint_as_float(factor.big[i]));
 #endif
     }
-    return line;
+    return factor;
 }
 
-// sums += the products of 16 steps of 16 rows, `upper` being row lane / 4 and `lower` row lane / 4 + 8, and 8 columns.
-__device__ __forceinline__ void multiply(float (&sums)[4], const unsigned (&upper)[WORDS],
-                                         const unsigned (&lower)[WORDS], const unsigned (&column)[WORDS]) {
+// sums += a * b
+__device__ __forceinline__ void multiply(float (&sums)[4], const unsigned (&a)[2 * WORDS], const unsigned (&b)[WORDS]) {
 #pragma unroll
     for (int i = 0; i < WORDS; i += 2) {
-        const unsigned a[4] = {upper[i], lower[i], upper[i + 1], lower[i + 1]}, b[2] = {column[i], column[i + 1]};
+        const unsigned rows[4] = {a[2 * i], a[2 * i + 1], a[2 * i + 2], a[2 * i + 3]}, columns[2] = {b[i], b[i + 1]};
 #if PRECISION == BF16
-        mma_m16n8k16_bf16(sums, a, b, sums);
+        mma_m16n8k16_bf16(sums, rows, columns, sums);
 #else
-        mma_m16n8k8_tf32(sums, a, b, sums);
+        mma_m16n8k8_tf32(sums, rows, columns, sums);
 #endif
     }
 }
-__device__ __forceinline__ void multiply(float (&sums)[4], const Line& upper, const Line& lower, const Line& column) {
+__device__ __forceinline__ void multiply(float (&sums)[4], const Factor<2>& a, const Factor<1>& b) {
 #if PRECISION == TF32X3
-    multiply(sums, upper.small, lower.small, column.big);  // the small ones first, or they would be rounded off
-    multiply(sums, upper.big, lower.big, column.small);
+    multiply(sums, a.small, b.big);  // the small ones first, or they would be rounded off
+    multiply(sums, a.big, b.small);
 #endif
-    multiply(sums, upper.big, lower.big, column.big);
+    multiply(sums, a.big, b.big);
 }
 
-// sums += the slices' products. copy(stage) starts the copies of the next slice; row(stage, i, step) and
-// column(stage, j, step) are the Lines of tile row i (8 rows) and tile column j from a step on; each(stage) is done
-// once a slice, when it is there.
-template <class Copy, class Row, class Column, class Each>
-__device__ __forceinline__ void sum_slices(float (&sums)[WARP_M / 16][WARP_N / 8][4], int slices, Copy copy, Row row,
-                                           Column column, Each each) {
+// sums += the slices' products. copy(stage) starts the copies of the next slice; rows(stage, i, step) and
+// columns(stage, j, step) are the factors of the 16 rows and 8 columns of tile (i, j) from a step on; each(stage) is
+// done once a slice, when it is there.
+template <class Copy, class Rows, class Columns, class Each>
+__device__ __forceinline__ void sum_slices(float (&sums)[WARP_M / 16][WARP_N / 8][4], int slices, Copy copy, Rows rows,
+                                           Columns columns, Each each) {
     for (int s = 0; s < STAGES - 1; ++s) {
         if (s < slices) copy(s);
         cp_async_commit_group();
@@ -106,14 +108,14 @@ __device__ __forceinline__ void sum_slices(float (&sums)[WARP_M / 16][WARP_N / 8
         cp_async_commit_group();  // an empty one at the end, so that the wait counts right
 #pragma unroll
         for (int step = 0; step < SLICE; step += 16) {
-            Line columns[WARP_N / 8];
+            Factor<1> b[WARP_N / 8];
 #pragma unroll
-            for (int j = 0; j < WARP_N / 8; ++j) columns[j] = column(stage, j, step);
+            for (int j = 0; j < WARP_N / 8; ++j) b[j] = columns(stage, j, step);
 #pragma unroll
             for (int i = 0; i < WARP_M / 16; ++i) {
-                const Line upper = row(stage, 2 * i, step), lower = row(stage, 2 * i + 1, step);
+                const Factor<2> a = rows(stage, i, step);
 #pragma unroll
-                for (int j = 0; j < WARP_N / 8; ++j) multiply(sums[i][j], upper, lower, columns[j]);
+                for (int j = 0; j < WARP_N / 8; ++j) multiply(sums[i][j], a, b[j]);
             }
         }
         each(stage);
@@ -122,15 +124,23 @@ __device__ __forceinline__ void sum_slices(float (&sums)[WARP_M / 16][WARP_N / 8
 }
 
 // A slice going forward: rows of 32 steps, points and then channels; 16-byte piece p of row r stands at piece p ^ r % 8.
-__device__ __forceinline__ int piece_at(int row, int piece) { return row * SLICE + (piece ^ row % 8) * 4; }
+// row0 is a multiple of 8.
+__device__ __forceinline__ int piece_at(int row0, int row, int piece) {
+    return row0 * SLICE + row * SLICE + (piece ^ row % 8) * 4;
+}
 
-__device__ __forceinline__ Line line_of_rows(const float* tile, int row0, int step) {
-    const int lane = threadIdx.x % 32;
-    unsigned words[4];
-    ldmatrix_x4(words, tile + piece_at(row0 + lane % 8, step / 4 + lane / 8));
-    const float steps[4] = {__uint_as_float(words[0]), __uint_as_float(words[1]), __uint_as_float(words[2]),
-                            __uint_as_float(words[3])};
-    return rounded(steps);
+// 16 steps of 8 * LINES lines from line0 on, four times 8 lines x 4 steps a load, in the order of the factor's words.
+template <int LINES> __device__ __forceinline__ Factor<LINES> from_rows(const float* tile, int line0, int step) {
+    const int lane = threadIdx.x % 32, line = lane % 8 + lane / 8 % LINES * 8;
+    float steps[4 * LINES];
+#pragma unroll
+    for (int i = 0; i < LINES; ++i) {
+        unsigned words[4];
+        ldmatrix_x4(words, tile + piece_at(line0, line, step / 4 + 4 / LINES * i + lane / 8 / LINES));
+#pragma unroll
+        for (int j = 0; j < 4; ++j) steps[4 * i + j] = __uint_as_float(words[j]);
+    }
+    return rounded<LINES>(steps);
 }
 
 // Four threads of a warp, lanes l, l ^ 4, l ^ 8 and l ^ 12, hold a pixel of a 2x2 window each, and of it sums of two
@@ -168,15 +178,15 @@ __device__ __forceinline__ void convolve(
     const float* x, const float* w, const float* b, float* y, unsigned char* code, int n, int ci, int h, int w_, int co,
     int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow, int y_n, int y_c, int y_h, int y_w, int chunk,
     int part) {
-    constexpr int SIDE = POOL == 2 ? 2 : 1, COPIED = TILE_M * SLICE / 4 / THREADS;  // rows that one thread copies to
+    constexpr int SIDE = POOL == 2 ? 2 : 1, ROWS = THREADS / 8;  // ROWS rows are copied at a time
     const int t = threadIdx.x, lane = t % 32, row0 = t / 32 / ACROSS * WARP_M, column0 = t / 32 % ACROSS * WARP_N;
     const int p0 = blockIdx.x * TILE_M, o0 = blockIdx.y * TILE_N, windows_h = oh / SIDE, windows_w = ow / SIDE;
-    const int points = n * windows_h * windows_w * SIDE * SIDE, piece = t % (SLICE / 4);
+    const int points = n * windows_h * windows_w * SIDE * SIDE, piece = t % 8;
     const int pieces = (ci + 3) / 4, depth = kh * kw * pieces;  // of a pixel and of a window
-    int iy[COPIED], ix[COPIED], at[COPIED];                     // where the windows of the rows start
+    int iy[TILE_M / ROWS], ix[TILE_M / ROWS], at[TILE_M / ROWS];  // where the windows of this thread's rows start
 #pragma unroll
-    for (int i = 0; i < COPIED; ++i) {
-        const int p = p0 + t / (SLICE / 4) + i * (THREADS / (SLICE / 4)), window = p / (SIDE * SIDE);
+    for (int i = 0; i < TILE_M / ROWS; ++i) {
+        const int p = p0 + i * ROWS + t / 8, window = p / (SIDE * SIDE);
         const int oy = window / windows_w % windows_h * SIDE + p % (SIDE * SIDE) / SIDE;
         iy[i] = (DILATED ? oy : oy * sh) - ph;
         if (p >= points) iy[i] = h * sh;  // every row of this window is outside
@@ -184,15 +194,15 @@ __device__ __forceinline__ void convolve(
         at[i] = window / (windows_w * windows_h) * h * w_ * pieces;
         if (!DILATED) at[i] += (iy[i] * w_ + ix[i]) * pieces;
     }
-    const int first = blockIdx.z * chunk, slices = min(chunk, (depth + SLICE / 4 - 1) / (SLICE / 4) - first);
-    int q = first * (SLICE / 4) + piece;  // the piece of the window that this thread copies next: (ky, kx, c)
+    const int first = blockIdx.z * chunk, slices = min(chunk, (depth + 7) / 8 - first);
+    int q = first * 8 + piece;  // the piece of the window that this thread copies next: (ky, kx, c)
     int c = q % pieces, kx = q / pieces % kw, ky = q / pieces / kw;
     const auto copy = [&](int stage) {
         float *points_at = shared + stage * STAGE, *channels_at = points_at + TILE_M * SLICE;
         const int bytes = ky < kh ? min(16, 4 * (ci - 4 * c)) : 0, tap = (ky * w_ + kx) * pieces + c;
 #pragma unroll
-        for (int i = 0; i < COPIED; ++i) {
-            const int row = t / (SLICE / 4) + i * (THREADS / (SLICE / 4)), vy = iy[i] + ky, vx = ix[i] + kx;
+        for (int i = 0; i < TILE_M / ROWS; ++i) {
+            const int vy = iy[i] + ky, vx = ix[i] + kx;
             bool inside = bytes > 0;
             int from = at[i] + tap;
             if (DILATED) {
@@ -201,22 +211,24 @@ __device__ __forceinline__ void convolve(
             } else {
                 inside = inside && (unsigned)vy < h && (unsigned)vx < w_;
             }
-            cp_async<16>(points_at + piece_at(row, piece), inside ? x + 4 * from : x, inside ? bytes : 0);
+            cp_async<16>(points_at + piece_at(i * ROWS, t / 8, piece), x + 4 * from, inside ? bytes : 0);
         }
-        for (int row = t / (SLICE / 4); row < TILE_N; row += THREADS / (SLICE / 4)) {
-            const bool inside = bytes > 0 && o0 + row < co;
-            cp_async<16>(channels_at + piece_at(row, piece), inside ? w + 4 * ((o0 + row) * depth + q) : w,
-                         inside ? 16 : 0);
+#pragma unroll
+        for (int i = 0; i < (TILE_N + ROWS - 1) / ROWS; ++i) {
+            const int row = i * ROWS + t / 8;
+            if (TILE_N % ROWS == 0 || row < TILE_N)
+                cp_async<16>(channels_at + piece_at(i * ROWS, t / 8, piece), w + 4 * ((o0 + row) * depth + q),
+                             bytes > 0 && o0 + row < co ? 16 : 0);
         }
-        for (q += SLICE / 4, c += SLICE / 4; c >= pieces; c -= pieces)
+        for (q += 8, c += 8; c >= pieces; c -= pieces)
             if (++kx == kw) kx = 0, ++ky;
     };
     float sums[WARP_M / 16][WARP_N / 8][4] = {};
     sum_slices(
         sums, slices, copy,
-        [&](int stage, int i, int step) { return line_of_rows(shared + stage * STAGE, row0 + 8 * i, step); },
+        [&](int stage, int i, int step) { return from_rows<2>(shared + stage * STAGE, row0 + 16 * i, step); },
         [&](int stage, int j, int step) {
-            return line_of_rows(shared + stage * STAGE + TILE_M * SLICE, column0 + 8 * j, step);
+            return from_rows<1>(shared + stage * STAGE + TILE_M * SLICE, column0 + 8 * j, step);
         },
         [](int) {});
 #pragma unroll
@@ -293,20 +305,24 @@ extern "C" __global__ void mma_forward_reduce(const float* parts, const float* b
     y[i] = b ? sum + b[i % columns] : sum;
 }
 
-// A slice for the weights: 32 pixels of WIDTH points or channels. Threads with t = lane % 4 read 8 columns of row t, of
-// 4i + t further down: those 8 are at another place in each of 4 rows, so that they are in all 32 banks.
-template <int WIDTH>
-__device__ __forceinline__ int pixel_at(int row, int column) {
+// A slice for the weights: 32 pixels of WIDTH points or channels. Threads with t = lane % 4 read 8 columns of row t, or
+// of 4i + t further down: those 8 are at another place in each of 4 rows, so that they are in all 32 banks.
+template <int WIDTH> __device__ __forceinline__ int column_at(int row, int column) {
     return row * WIDTH + (column ^ row % 4 * (WIDTH < 32 ? WIDTH : 32) / 32 * 8);
 }
 
-template <int WIDTH>
-__device__ __forceinline__ Line line_of_columns(const float* tile, int column0, int step) {
-    const int lane = threadIdx.x % 32;
-    float steps[4];
+// 16 steps of 8 * LINES lines from line0 on, in the order of the factor's words.
+template <int LINES, int WIDTH>
+__device__ __forceinline__ Factor<LINES> from_columns(const float* tile, int line0, int step) {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    float steps[4 * LINES];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) steps[i] = tile[pixel_at<WIDTH>(step + 4 * i + lane % 4, column0 + lane / 4)];
-    return rounded(steps);
+    for (int j = 0; j < LINES; ++j) {
+        const float* line = tile + g + column_at<WIDTH>(t, line0 + 8 * j);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) steps[LINES * i + j] = line[(step + 4 * i) * WIDTH];
+    }
+    return rounded<LINES>(steps);
 }
 
 // gw as a product: the places (ky, kx, c) of a window x output channels, summed over all pixels. There are far more
@@ -320,51 +336,54 @@ __device__ __forceinline__ Line line_of_columns(const float* tile, int column0, 
 extern "C" __global__ void __launch_bounds__(THREADS) mma_backward_weight(
     const float* gy, const float* x, float* partial, int chunk, int n, int ci, int h, int w_, int co, int kh, int kw,
     int sh, int sw, int ph, int pw, int oh, int ow) {
-    constexpr int ROWS = THREADS / 8, OWN = TILE_M / 32;  // rows that are copied at a time; pieces of x in a thread's row
+    constexpr int ROWS = THREADS / 8, OWN = TILE_M / 32;  // rows copied at a time; pieces of x that a thread copies of each
     const int t = threadIdx.x, lane = t % 32, row0 = t / 32 / ACROSS * WARP_M, column0 = t / 32 % ACROSS * WARP_N;
-    const int first = blockIdx.x * chunk, k0 = blockIdx.y * TILE_M, o0 = blockIdx.z * TILE_N;
+    const int first = blockIdx.x * chunk, k0 = blockIdx.y * TILE_M, o0 = blockIdx.z * TILE_N, piece = t % 8;
     const int pixels = n * oh * ow, end = first + min(chunk, pixels - first);
     const int pieces = (ci + 3) / 4, places = kh * kw * pieces * 4, channels = (co + 3) / 4 * 4;
     int ky[OWN], kx[OWN], at[OWN], bytes[OWN];  // the places that this thread copies
 #pragma unroll
     for (int i = 0; i < OWN; ++i) {
-        const int q = k0 / 4 + t % 8 + 8 * i, c = q % pieces;
+        const int q = k0 / 4 + piece + 8 * i, c = q % pieces;
         ky[i] = q / pieces / kw, kx[i] = q / pieces % kw;
         at[i] = (ky[i] * w_ + kx[i]) * pieces + c;
         bytes[i] = ky[i] < kh ? min(16, 4 * (ci - 4 * c)) : 0;
     }
-    int begin = first;  // the first pixel of the next slice
+    int p = first + t / 8;  // the pixel that this thread copies next
     const auto copy = [&](int stage) {
         float *points_at = shared + stage * STAGE, *channels_at = points_at + TILE_M * SLICE;
-        for (int row = t / 8; row < SLICE; row += ROWS) {
-            const int p = begin + row, iy = p / ow % oh * sh - ph, ix = p % ow * sw - pw;
-            const int from = ((p / (ow * oh) * h + iy) * w_ + ix) * pieces;
+#pragma unroll
+        for (int row = 0; row < SLICE; row += ROWS, p += ROWS) {
+            const int line = (unsigned)p / ow, image = (unsigned)line / oh;
+            const int iy = (line - image * oh) * sh - ph, ix = (p - line * ow) * sw - pw;
+            const int from = ((image * h + iy) * w_ + ix) * pieces;
 #pragma unroll
             for (int i = 0; i < OWN; ++i) {
-                const bool inside = p < end && bytes[i] > 0 && (unsigned)(iy + ky[i]) < h && (unsigned)(ix + kx[i]) < w_;
-                cp_async<16>(points_at + pixel_at<TILE_M>(row, 4 * (t % 8 + 8 * i)), inside ? x + 4 * (from + at[i]) : x,
-                             inside ? bytes[i] : 0);
+                const bool inside = p < end && (unsigned)(iy + ky[i]) < h && (unsigned)(ix + kx[i]) < w_;
+                cp_async<16>(points_at + row * TILE_M + column_at<TILE_M>(t / 8, 4 * piece) + 32 * i,
+                             x + 4 * (from + at[i]), inside ? bytes[i] : 0);
             }
-            for (int o = 4 * (t % 8); o < TILE_N; o += 32) {
-                const bool inside = p < end && o0 + o < co;
-                cp_async<16>(channels_at + pixel_at<TILE_N>(row, o), inside ? gy + p * channels + o0 + o : gy,
-                             inside ? min(16, 4 * (co - o0 - o)) : 0);
+#pragma unroll
+            for (int o = 0; o < TILE_N; o += 32) {
+                if (o + 4 * piece < TILE_N)
+                    cp_async<16>(channels_at + row * TILE_N + column_at<TILE_N>(t / 8, 4 * piece) + o,
+                                 gy + p * channels + o0 + o + 4 * piece,
+                                 p < end ? max(0, min(16, 4 * (co - o0 - o - 4 * piece))) : 0);
             }
         }
-        begin += SLICE;
     };
     float sums[WARP_M / 16][WARP_N / 8][4] = {}, bias = 0.0f;
     sum_slices(
         sums, (end - first + SLICE - 1) / SLICE, copy,
         [&](int stage, int i, int step) {
-            return line_of_columns<TILE_M>(shared + stage * STAGE, row0 + 8 * i, step);
+            return from_columns<2, TILE_M>(shared + stage * STAGE + row0, 16 * i, step);
         },
         [&](int stage, int j, int step) {
-            return line_of_columns<TILE_N>(shared + stage * STAGE + TILE_M * SLICE, column0 + 8 * j, step);
+            return from_columns<1, TILE_N>(shared + stage * STAGE + TILE_M * SLICE + column0, 8 * j, step);
         },
         [&](int stage) {  // the threads of a channel take every (THREADS / TILE_N)-th pixel
             for (int row = t / TILE_N; blockIdx.y == 0 && row < SLICE; row += THREADS / TILE_N)
-                bias += shared[stage * STAGE + TILE_M * SLICE + pixel_at<TILE_N>(row, t % TILE_N)];
+                bias += shared[stage * STAGE + TILE_M * SLICE + column_at<TILE_N>(row, t % TILE_N)];
         });
     float* to = partial + blockIdx.x * (places + 1) * channels;
 #pragma unroll
