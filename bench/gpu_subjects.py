@@ -51,10 +51,16 @@ def torch_device(device: str) -> str:
 
 
 def set_precision(torch: Any, mode: str) -> None:
-    """`mode` of MODES, said in the attributes that PyTorch has for it since 2.9; bf16 is said to autocast."""
+    """`mode` of MODES, for matrices and convolutions; bf16 is said to autocast.
+
+    In the attributes that PyTorch has for it since 2.9, and first in those before them: torch.compile still reads
+    these in places, and refuses to where the two say different things.
+    """
     value = "tf32" if mode == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = value
-    torch.backends.cudnn.conv.fp32_precision = value
+    torch.set_float32_matmul_precision("high" if mode == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = mode == "tf32"
+    for part in (torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
+        part.fp32_precision = value
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # a rehearsal: threads that wait for each other keep the cores from the simulator

@@ -15,6 +15,7 @@ import gpu_all  # noqa: E402
 import gpu_ops  # noqa: E402
 import gpu_profile  # noqa: E402
 import gpu_section  # noqa: E402
+import gpu_subjects  # noqa: E402
 import gpu_tables  # noqa: E402
 from cpu_subjects import Skipped  # noqa: E402
 from gpu_clock import Cpu, Gpu, middle, sets  # noqa: E402
@@ -98,6 +99,17 @@ def test_times():
     assert sets(clock, 1000) == 1
     clock.l2 = 1500
     assert (sets(clock, 1000), sets(clock, 1), sets(clock, 10**9)) == (3, 256, 1)
+
+
+@pytest.mark.parametrize("mode", gpu_subjects.MODES)
+def test_all_that_pytorch_says_of_its_precision_agrees(mode):
+    torch = pytest.importorskip("torch", reason="no torch: make setup EXTRAS=oracle")
+    gpu_subjects.set_precision(torch, mode)
+    value = "tf32" if mode == "tf32" else "ieee"
+    assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == value
+    assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == (mode == "tf32")
+    assert torch.get_float32_matmul_precision() == ("high" if mode == "tf32" else "highest")
+    gpu_subjects.set_precision(torch, "fp32-ieee")
 
 
 class FakeCupy(SimpleNamespace):
