@@ -1,6 +1,5 @@
 """Where arrays live and which kernels run: the only file that knows NumPy from CuPy."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -151,34 +150,9 @@ def own_kernels(op: str, file: str) -> Any:
         raise UsageError(f"{op}: {error}", "examples/my_conv.cu is one that works") from None
 
 
-def set_threads(count: int, device: Device) -> None:
-    """Compute on `count` threads on the CPU, in this thread's kernels; UsageError where it has not as many cores."""
-    import numba
-    from gpucnn_kernels.cpu.compiled import start_threads
-    from threadpoolctl import ThreadpoolController
-
-    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    if not 1 <= count <= most:
-        raise UsageError(
-            f"--threads {count}: there are {most} cores here", f"give 1 to {most}" if most > 1 else "give 1"
-        )
-    start_threads()  # they must be chosen before they are counted
-    numba.set_num_threads(count)
-    if not compiles_for_cpu(device):  # beside compiled kernels, BLAS keeps to one
-        ThreadpoolController().limit(limits=count, user_api="blas")
-
-
 def compiles_for_cpu(device: Device) -> bool:
-    """Whether some of the kernels are compiled for the CPU."""
+    """Whether some of the kernels are compiled for the CPU: see cpu.py."""
     return not {"cpu", "exact"}.isdisjoint(device.implementation.values())
-
-
-def prepare(device: Device, run: Callable[[], object]) -> None:
-    """Compile ahead what `run` will need on this device; its results mean nothing, and its effects should be none."""
-    if compiles_for_cpu(device):
-        from gpucnn_kernels.cpu.prepare import prepare as compile_ahead
-
-        compile_ahead(run)
 
 
 def recorder(device: Device) -> Any:
@@ -192,15 +166,6 @@ def recorder(device: Device) -> Any:
     from gpucnn_kernels.recording import Recording
 
     return Recording
-
-
-def unfavourable(device: Device) -> list[tuple[str, str]]:
-    """(what slows the kernels down, what to do) for each such thing on this machine; known after a first step."""
-    if not compiles_for_cpu(device):
-        return []
-    from gpucnn_kernels.cpu import compiled
-
-    return compiled.unfavourable()
 
 
 def to_host(array: Array) -> Any:

@@ -101,7 +101,7 @@ def fit(
 
 
 def rehearse(model: Module, train: Batches) -> None:
-    """Forward and backward of one batch, leaving the model as it was: for `backend.prepare`."""
+    """Forward and backward of one batch, leaving the model as it was: for `cpu.prepare`."""
     state = model.state_dict()
     batch = next(train.epoch(0))
     F.cross_entropy(model.train()(Tensor(batch.x, device=train.device)), batch.y).backward()

@@ -8,7 +8,7 @@ import numba
 import pytest
 from click.testing import CliRunner
 
-import gpucnn.backend
+import gpucnn.cpu
 from gpucnn import CPU, Device
 from gpucnn.cli import main
 from gpucnn.cli.notes import heard_kernels, note
@@ -59,8 +59,8 @@ def test_what_slows_down_is_said_after_the_first_epoch_and_json_stays_json(tmp_p
 
 
 def test_nothing_slows_down_what_is_not_compiled():
-    assert gpucnn.backend.unfavourable(Device(kernels="xp")) == []
-    assert gpucnn.backend.unfavourable(Device("sim")) == []
+    assert gpucnn.cpu.unfavourable(Device(kernels="xp")) == []
+    assert gpucnn.cpu.unfavourable(Device("sim")) == []
 
 
 def test_threads(tmp_path, threads):
@@ -84,8 +84,8 @@ def test_threads_of_blas_where_nothing_is_compiled(threads):
     from threadpoolctl import ThreadpoolController, threadpool_limits
 
     with threadpool_limits():  # restores them
-        gpucnn.backend.set_threads(1, Device(kernels="xp"))
+        gpucnn.cpu.set_threads(1, Device(kernels="xp"))
         blas = [each for each in ThreadpoolController().info() if each["user_api"] == "blas"]
         assert all(each["num_threads"] == 1 for each in blas)
-        gpucnn.backend.set_threads(1, CPU)
+        gpucnn.cpu.set_threads(1, CPU)
         assert numba.get_num_threads() == 1

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from ..backend import parse_device, set_threads
+from ..backend import parse_device
+from ..cpu import set_threads
 from ..data import Batches, load
 from ..errors import UsageError
 from ..training import evaluate

@@ -7,7 +7,8 @@ from typing import Any
 import click
 import numpy as np
 
-from ..backend import parse_device, prepare, set_threads, unfavourable
+from ..backend import parse_device
+from ..cpu import prepare, set_threads, unfavourable
 from ..data import Batches, load
 from ..errors import DivergedError
 from ..models import model_class
