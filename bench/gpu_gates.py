@@ -5,6 +5,7 @@ its errors are below the gate of its mode and, in fp32-ieee, at most twice PyTor
 where two runs give the same bits, with and without a graph; and where its losses are PyTorch's.
 """
 
+from itertools import product
 from typing import Any
 
 import gpu_ops
@@ -32,14 +33,14 @@ TINY = {
 def gates(job: Job) -> None:
     """A row for each shape, and one for each network and kind that trains."""
     layers = [(2 if job.tiny else BATCH, op) for op in gpu_ops.layers()]
-    shapes = [*layers, *gpu_ops.odd()]
-    if job.tiny:
-        shapes = [(n, op) for n, op in shapes if op.text() in TINY]
-    rows: dict[str, Any] = {
+    shapes = [(n, op) for n, op in (*layers, *gpu_ops.odd()) if not job.tiny or op.text() in TINY]
+    networks, every = ("tinydigits-cnn",) if job.tiny else ("lenet", "alexnet-lite"), kinds(job.device, tiny=job.tiny)
+    training: dict[str, Any] = {f"{n}, {kind}": (_training, n, kind) for kind, n in product(every, networks)}
+    late = {name: training.pop(name) for name in list(training) if name.endswith("numba")}  # it compiles for long
+    rows = training | {
         f"{op.text()}, batch {n}": (_fused if isinstance(op, gpu_ops.Fused) else _layer, op, n) for n, op in shapes
     }
-    for network in ("tinydigits-cnn",) if job.tiny else ("lenet", "alexnet-lite"):
-        rows |= {f"{network}, {kind}": (_training, network, kind) for kind in kinds(job.device, tiny=job.tiny)}
+    rows |= late
     for name, _ in job.todo(list(rows)):
         function, *what = rows[name]
         job.measure(name, lambda function=function, what=what: function(job, *what))  # type: ignore[misc]

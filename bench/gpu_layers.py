@@ -24,7 +24,7 @@ TINY = {"linear 84 -> 10", "max_pool2d 16x10x10, 2x2", "conv2d+relu+maxpool 6x14
 
 
 def layers(job: Job) -> None:
-    """A row for each pass of each layer; those with most to multiply come first."""
+    """A row for each pass of each layer."""
     batch = 2 if job.tiny else BATCH
     rows = {}
     for op in gpu_ops.layers():

@@ -7,7 +7,7 @@ gw        gw, gb     of conv2d and linear
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -38,9 +38,9 @@ class Fused(Op):
 
 
 def layers() -> list[Op]:
-    """Those of both networks, alone and as they run fused; those with most to multiply first."""
+    """Those of both networks, alone and as they run fused: pooling, then those with most to multiply first."""
     alone = [op for op in ops() if {*NETWORKS} & {*op.networks}]
-    return sorted([*fused(), *alone], key=lambda op: -multiplications(op, 1))
+    return sorted([*fused(), *alone], key=lambda op: (bool(op.w), -multiplications(op, 1)))
 
 
 def fused() -> list[Fused]:
@@ -108,8 +108,12 @@ class Arrays:
         return sum(each.nbytes for each in vars(self).values() if each is not None)
 
 
+@lru_cache(1)
 def draw(op: Op, n: int) -> Arrays:
-    """Normally distributed float32 on the host; weights scaled so that y has about the size of x."""
+    """Normally distributed float32 on the host; weights scaled so that y has about the size of x.
+
+    The same arrays for whoever asks: nobody may write to them.
+    """
     rng = np.random.default_rng(0)
     x, gy = (rng.standard_normal(shape, np.float32) for shape in ((n, *op.x), y_shape(op, n)))
     if not op.w:

@@ -204,6 +204,24 @@ def test_a_plan_in_processes_of_their_own(tmp_path):
     assert plan(*flags, "--again", "--budget", 0).stdout == "header: skipped: no time left\n"
 
 
+def test_a_section_that_hangs_is_stopped_and_keeps_its_rows(job, monkeypatch, tmp_path):
+    first = job()
+
+    def stuck(command, **how):
+        given = json.loads(command[-1])
+        assert (given["section"], given["seconds"], how["timeout"]) == ("header", 5.0, 5.0 + gpu_all.GRACE)
+        first.measure("a", lambda: {"us": 1.0})
+        raise subprocess.TimeoutExpired(command, how["timeout"])
+
+    options = SimpleNamespace(output=tmp_path, again=False, device="sim", tiny=True, data_path=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", stuck)
+        record = gpu_all.run("header", 5.0, options, WHO)
+    assert (record["complete"], record["fault"]) == (False, "stopped after 25 s")
+    assert json.loads((tmp_path / "gpu-header.json").read_text()) == record
+    assert walk(job()) == ["b", "c"]
+
+
 def test_the_simulator_never_writes_among_the_results():
     done = plan("--device", "sim", "--tiny")
     assert done.returncode == 2
@@ -267,7 +285,7 @@ def test_layers_and_steps_have_times_of_both_sides(record):
 
 def test_layers_are_those_of_both_networks():
     found = {op.text(): op for op in gpu_ops.layers()}
-    assert next(iter(found)) == "conv2d+relu 256x8x8 -> 256, 3x3, padding 1x1"
+    assert next(text for text in found if "pool2d" not in text) == "conv2d+relu 256x8x8 -> 256, 3x3, padding 1x1"
     conv = found["conv2d 256x8x8 -> 256, 3x3, padding 1x1"]
     assert gpu_ops.multiplications(conv, 512) == 512 * 256 * 64 * 256 * 9
     first = found["conv2d+relu+maxpool 3x32x32 -> 64, 3x3, padding 1x1, no gx"]
