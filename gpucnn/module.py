@@ -108,6 +108,8 @@ class Module:
         for _, tensor in self.named_tensors():
             tensor.data = device.asarray(tensor.data, dtype if tensor.dtype.kind == "f" else None)
             tensor.device, tensor.grad = device, None
+            if isinstance(tensor, Parameter):
+                tensor.into = None
         return self
 
     def train(self, mode: bool = True) -> "Module":

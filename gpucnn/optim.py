@@ -21,7 +21,7 @@ class Optimizer:
     """
 
     states = 0  # vectors that `update` keeps
-    repeatable = False  # whether `update` takes nothing but lr that changes from step to step: see graph.py
+    repeatable = False  # whether all that `update` takes may lie in the device's memory: see steps.py
 
     def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float) -> None:
         pairs = [p if isinstance(p, tuple) else (f"parameter {i}", p) for i, p in enumerate(parameters)]
@@ -39,6 +39,8 @@ class Optimizer:
             raise ValueError(f"lr and weight_decay must be at least 0, got {lr} and {weight_decay}")
         self.lr, self.weight_decay = lr, weight_decay
         self.steps = 0
+        self.count: Array | None = None  # the same in the device's memory, if somebody counts there
+        self._receives = False
         self._vectors: list[Flat] = []
         self._arrange()
 
@@ -58,13 +60,23 @@ class Optimizer:
         for name, arrays in self.state.items():
             for array, old in zip(arrays, before.get(name, ()), strict=False):
                 array[...] = self.parameters[name].device.asarray(to_host(old))
+        if self._receives:
+            self.receive_gradients()
+
+    def take_in(self) -> None:
+        """Parameters whose `data` somebody replaced, or moved to another device."""
+        if not all(flat.holds() for flat in self._vectors):
+            self._arrange()
+        for flat in self._vectors:
+            flat.take_in()
 
     def vectors(self) -> list[Array]:
-        """All that a step changes, as long as no parameter moves: the parameters and what is kept for them."""
+        """All that a step changes, once it has taken them in: the parameters and what is kept for them."""
         return [vector for flat in self._vectors for vector in (flat.p, *flat.state)]
 
     def receive_gradients(self) -> None:
         """Have gradients written to where `step` reads them, not copied there; they hold until the next backward."""
+        self._receives = True
         for flat in self._vectors:
             flat.receive()
 
@@ -81,10 +93,8 @@ class Optimizer:
                 hint = "use them in forward, or set requires_grad = False on them"
                 raise GpucnnError(f"no gradient reached {', '.join(lost)}", hint)
         self.steps += 1
-        if not all(flat.holds() for flat in self._vectors):
-            self._arrange()
+        self.take_in()
         for flat in self._vectors:
-            flat.take_in()
             for part in flat.collect():
                 self.update(flat.device, flat.p[part], flat.g[part], *(vector[part] for vector in flat.state))
 
@@ -130,6 +140,7 @@ class Adam(Optimizer):
     """
 
     states = 2
+    repeatable = True
     decoupled = False
 
     def __init__(
@@ -150,7 +161,8 @@ class Adam(Optimizer):
     def update(self, device: Device, p: Array, g: Array, *state: Array) -> None:
         decay = self.weight_decay, self.decoupled
         kernel = device.kernel("adam", p.dtype)
-        kernel.step(p, g, *state, self.steps, self.lr, self.betas, self.eps, *decay, out=(p, *state))
+        t = self.steps if self.count is None else self.count
+        kernel.step(p, g, *state, t, self.lr, self.betas, self.eps, *decay, out=(p, *state))
 
 
 class AdamW(Adam):

@@ -7,6 +7,7 @@ DeviceSteps   takes nothing from the host: what changes from one step to the nex
 
 from collections.abc import Sequence
 from functools import partial
+from operator import is_
 
 from . import functional as F
 from .backend import Array, Device
@@ -92,22 +93,29 @@ class DeviceSteps(HostSteps):
         self._drawn = [xp.empty_like(part) for part in train.draw(0)]  # of the whole epoch: samples, words, labels
         self._dealt = [xp.empty((n, *part.shape[1:]), part.dtype) for part in self._drawn]  # of a batch
         self._rates, self._rate = xp.zeros(len(train), "float32"), xp.zeros((), "float32")
-        self._position, self._epoch_number = xp.zeros((), "int32"), xp.zeros((), "uint32")
+        self._position, self._first = xp.zeros((), "int32"), xp.zeros((), "int32")  # batches, in all and before
+        self._epoch_number = xp.zeros((), "uint32")
         optimizer.receive_gradients()
-        self._state = *optimizer.vectors(), self.meter.sums, self._position
-        device = train.device
-        at_once = at_once or (10 if device.type == "cuda" and device.graph else 1)
-        self._repeated = {  # number of steps -> what makes them
-            count: Repeated(partial(self._steps, count), device, self._state, self._is_repeatable)
-            for count in (at_once, 1)
-        }
+        optimizer.count = self._position
+        self._at_once = at_once or (10 if train.device.type == "cuda" and train.device.graph else 1)
+        self._state: tuple = ()
 
     def begin(self, epoch: int, rates: Sequence[float]) -> None:
         self.meter.reset()
+        self.optimizer.take_in()
+        state = *self.optimizer.vectors(), self.meter.sums, self._position
+        if len(state) != len(self._state) or not all(map(is_, state, self._state)):
+            self._state = state
+            self._repeated = {  # number of steps -> what makes them
+                count: Repeated(partial(self._steps, count), self.train.device, state, self._is_repeatable)
+                for count in (self._at_once, 1)
+            }
         for place, drawn in zip(self._drawn, self.train.draw(epoch), strict=True):
             place[...] = drawn
         self._rates[: len(rates)] = self.train.device.asarray(rates, "float32")
-        self._position[...], self._epoch_number[...] = 0, epoch
+        self._steps_before = self.optimizer.steps
+        self._position[...] = self._first[...] = self._steps_before
+        self._epoch_number[...] = epoch
         self._whole = min(len(rates), len(self.train.x) // self.train.batch_size)
         self._done, self._last_rate = 0, rates[-1]
 
@@ -115,6 +123,7 @@ class DeviceSteps(HostSteps):
         n = self.train.batch_size
         if self._done == self._whole:
             samples, words, y = (part[self._whole * n :] for part in self._drawn)
+            self._position += 1
             self._train(self.train.images(samples, words), y, samples, self._last_rate)
             self.meter.images += len(y)
             return 1
@@ -122,13 +131,15 @@ class DeviceSteps(HostSteps):
         run()
         self.meter.images += count * n
         self._done += count
+        self.optimizer.steps = self._steps_before + self._done  # a graph does not count there
         return count
 
     def _steps(self, count: int) -> tuple:
         n, deal = self.train.batch_size, self.train.device.kernel("deal")
         samples, words, y = self._dealt
         for _ in range(count):
-            deal.forward(*self._drawn, self._rates, self._position, n, out=(*self._dealt, self._rate, self._position))
+            counts = self._position, self._first
+            deal.forward(*self._drawn, self._rates, *counts, n, out=(*self._dealt, self._rate, self._position))
             self._train(self.train.images(samples, words), y, samples, self._rate)
         return self._state
 

@@ -29,7 +29,9 @@ def draw_augment(rng: Any) -> tuple:
 def deal(rng: Any, m: int, n: int, k: int, position: int) -> list[Case]:
     samples, y = (rng.integers(0, 2**31, m, np.int32) for _ in range(2))
     words = rng.integers(0, 2**32, (m, k), np.uint32)
-    arguments = samples, words, y, spread(rng, (position + 2,)), np.array(position, np.int32), n
+    first = int(rng.integers(0, 2**20))
+    counts = (np.array(count, np.int32) for count in (first + position, first))
+    arguments = samples, words, y, spread(rng, (position + 2,)), *counts, n
     return [Case("deal", "forward", arguments, (0, 0, 0, 0, 0), f"batch {position} of {n} in {m}, {k} words")]
 
 

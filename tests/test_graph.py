@@ -201,17 +201,21 @@ def network(dropout):
     return g.Sequential(*layers, *([g.Dropout(0.3)] if dropout else []), g.Linear(20, 10))
 
 
-def train_on(device, build, optimizer, batches=(), epochs=3):
-    """What `fit` gives after epochs of ten whole batches and a smaller one: records and weights."""
+def train_on(device, build, optimizer, after=lambda model: None):
+    """What `fit` gives after three epochs of ten whole batches and a smaller one: records and weights.
+
+    after: called with the model after each epoch.
+    """
     data = load("tinydigits")
     model = build().initialize(1).to(device)
     images = {"device": device, "mean": data.mean, "std": data.std}
     train = Batches(data.train_x[:150], data.train_y[:150], 14, **images, shuffle=True, augment=("crop",))
     test = Batches(data.test_x[:40], data.test_y[:40], 40, **images)
-    records = list(
-        fit(model, optimizer(model.named_parameters()), train, test, epochs=epochs, schedule=one_cycle(11 * epochs))
-    )
-    return [(r.train_loss, r.train_accuracy, r.test_loss, r.lr) for r in records], model.state_dict()
+    records, how = [], {"epochs": 3, "schedule": one_cycle(33)}
+    for r in fit(model, optimizer(model.named_parameters()), train, test, **how):
+        records.append((r.train_loss, r.train_accuracy, r.test_loss, r.lr))
+        after(model)
+    return records, model.state_dict()
 
 
 def sgd(parameters):
@@ -228,13 +232,17 @@ def deals(monkeypatch):
     return runs
 
 
-@pytest.mark.parametrize("dropout, at_once", [(False, 1), (True, 1), (True, 4)])
-def test_whole_steps_are_repeated_to_the_bit(dropout, at_once, deals, monkeypatch):
+def adam(parameters):
+    return g.optim.AdamW(parameters, 1e-3)
+
+
+@pytest.mark.parametrize("optimizer, dropout, at_once", [(sgd, False, 1), (sgd, True, 1), (adam, True, 4)])
+def test_whole_steps_are_repeated_to_the_bit(optimizer, dropout, at_once, deals, monkeypatch):
     monkeypatch.setattr(training, "DeviceSteps", partial(DeviceSteps, at_once=at_once))
     outcomes, counts = [], []
     for graph in (True, False):
         before = len(deals)
-        outcomes.append(train_on(Device("sim", graph=graph), lambda: network(dropout), sgd))
+        outcomes.append(train_on(Device("sim", graph=graph), lambda: network(dropout), optimizer))
         counts.append(len(deals) - before)
     (records, weights), (expected, plain) = outcomes
     assert records == expected
@@ -242,16 +250,34 @@ def test_whole_steps_are_repeated_to_the_bit(dropout, at_once, deals, monkeypatc
     assert counts == [2 if at_once == 1 else 2 * (at_once + 1), 30]  # by Python: all, or what is recorded and compared
 
 
-def test_steps_from_the_device_are_those_of_the_host(monkeypatch):
-    """Batches dealt in the device's memory, and handed over one by one: the same bits."""
+@pytest.mark.parametrize("optimizer", [sgd, adam])
+def test_steps_from_the_device_are_those_of_the_host(optimizer, monkeypatch):
+    """Batches dealt in the device's memory, and handed over one by one: the same bits, smaller last batches too."""
     device = Device("sim")
-    records, weights = train_on(device, lambda: network(True), sgd)
+    records, weights = train_on(device, lambda: network(True), optimizer)
     monkeypatch.setattr(training, "DeviceSteps", HostSteps)
-    expected, plain = train_on(device, lambda: network(True), sgd)
+    expected, plain = train_on(device, lambda: network(True), optimizer)
     assert all(np.array_equal(weights[name], plain[name]) for name in plain)
     assert records == expected
 
 
-def test_an_optimizer_that_counts_on_the_host_is_not_repeated(deals):
-    train_on(Device("sim"), lambda: network(False), lambda parameters: g.optim.Adam(parameters, 1e-3), epochs=1)
-    assert len(deals) == 10
+def test_weights_that_somebody_loads_between_epochs_count(deals):
+    def halve(model):
+        model.load_state_dict({name: value / 2 for name, value in model.state_dict().items()})
+
+    records, weights = train_on(Device("sim"), lambda: network(False), sgd, halve)
+    assert len(deals) == 2  # the recording stays
+    expected, plain = train_on(Device("sim", graph=False), lambda: network(False), sgd, halve)
+    assert records == expected
+    assert all(np.array_equal(weights[name], plain[name]) for name in plain)
+
+
+def test_a_model_that_moved_has_gradients_of_its_own_again():
+    """Where the optimizer wanted them is another dtype's vector now."""
+    model = network(False).initialize(1).to(Device("sim"))
+    optimizer = sgd(model.named_parameters())
+    optimizer.receive_gradients()
+    model.to(g.CPU, np.float64)
+    x, y = batch(4)
+    g.functional.cross_entropy(model(g.Tensor(x.astype(np.float64))), y).backward()
+    assert all(p.grad.dtype == np.float64 for p in model.parameters())

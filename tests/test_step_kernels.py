@@ -190,11 +190,12 @@ def test_the_next_batch_is_dealt_in_place(order):
     rng, n = np.random.default_rng(0), 300
     samples, y = (rng.integers(0, 1000, 2 * n, np.int32) for _ in range(2))
     words, rates = rng.integers(0, 2**32, (2 * n, 4), np.uint32), np.array([0.5, 0.25], np.float32)
-    position, rate = np.zeros((), np.int32), np.zeros((), np.float32)
+    position, first, rate = np.array(7, np.int32), np.array(7, np.int32), np.zeros((), np.float32)
     dealt = np.empty(n, np.int32), np.empty((n, 4), np.uint32), np.empty(n, np.int32)
     for step in range(2):
         with mode(check=True, order=order, seed=step):
-            kernels.load("deal", "raw").forward(samples, words, y, rates, position, n, out=(*dealt, rate, position))
-        assert (position, rate) == (step + 1, rates[step])
+            out = *dealt, rate, position
+            kernels.load("deal", "raw").forward(samples, words, y, rates, position, first, n, out=out)
+        assert (position, rate) == (7 + step + 1, rates[step])
         for found, whole in zip(dealt, (samples, words, y), strict=True):
             np.testing.assert_array_equal(found, whole[step * n : (step + 1) * n])
