@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,12 @@ def run(section: str, seconds: float, options: Any, who: dict[str, Any]) -> dict
     except subprocess.TimeoutExpired:
         fault = f"stopped after {seconds + GRACE:.0f} s"
     record = read(file)
-    if fault:
-        fresh = record if record.get("identity") == who else {"section": section, "identity": who, "skipped": {}}
-        record = fresh | {"complete": False, "fault": fault}
-        file.write_text(json.dumps(record, indent=1) + "\n")
+    if not fault:
+        return record
+    if record.get("identity") != who:  # it wrote nothing
+        return {"skipped": {}, "fault": fault}
+    record |= {"complete": False, "fault": fault}
+    file.write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 
@@ -82,6 +85,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.device == "sim" and options.output is None:
         parser.error("--device sim measures no GPU: give it an --output of its own")
+    if options.device == "cuda" and not find_spec("cupy"):
+        parser.error(f"{sys.executable} has no CuPy: make bench-gpu PYTHON=one that has, or --device sim --tiny")
     options.output = options.output or RESULTS
     options.output.mkdir(parents=True, exist_ok=True)
     who, deadline = identity(options), time.monotonic() + options.budget
