@@ -43,7 +43,7 @@ def _metrics(job: Job, name: str, seconds: float) -> dict[str, Any]:
         raise Skipped("ncu profiles a GPU")
     if not shutil.which("ncu"):
         raise Skipped("no ncu in the path")
-    command = ["ncu", "--clock-control", "none", "--set", "full", "-c", "1", "--launch-skip", "1", "--csv",
+    command = ["ncu", "--clock-control", "none", "--set", "full", "-c", "1", "--launch-skip", "2", "--csv",
                "--page", "raw", sys.executable, __file__, name]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=max(seconds, 60))
     found = read(done.stdout)

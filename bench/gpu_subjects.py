@@ -83,6 +83,7 @@ class Ours:
             raise Skipped(str(error)) from None
         self.model = model(network).to(self.device)
         self.optimizer, self.at_once = g.optim.SGD(self.model.named_parameters(), **RECIPE), at_once
+        self.rate(RECIPE["lr"])
 
     def load(self, x: Array, y: Array, n: int, **draws: Any) -> None:
         """draws: shuffle and augment of Batches."""
@@ -95,12 +96,12 @@ class Ours:
         self.model.train(training)
 
     def rate(self, lr: float) -> None:
-        self.optimizer.lr = lr
+        self.lr = lr
 
     def begin(self) -> None:
         """An epoch."""
         self.epoch, self.left, self.read = self.epoch + 1, len(self.train), (0.0, 0)
-        self.run.begin(self.epoch - 1, [float(self.optimizer.lr)] * self.left)
+        self.run.begin(self.epoch - 1, [self.lr] * self.left)
 
     def step(self) -> int:
         if not self.left:
