@@ -116,8 +116,7 @@ class Ours:
         return (self.read[0] - before[0]) / (self.read[1] - before[1])
 
     def details(self) -> dict[str, Any]:
-        repeated = self.run._repeated
-        return {"kernels": self.device.kernels_in_words(), "graph": repeated[max(repeated)].trusted}
+        return {"kernels": self.device.kernels_in_words(), "graph": self.run.is_repeated}
 
     def weights(self) -> Array:
         return np.concatenate([to_host(p.data).ravel() for p in self.model.parameters()])

@@ -124,15 +124,19 @@ class Device:
         return f"{words}; products in {products}" if products else words
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
-        """`values` as an array on this device, C-contiguous except on the CPU: see `contiguous`."""
+        """`values` as an array on this device, in the layout that they have: see `contiguous`."""
         if self.type == "cuda":
             with self.xp.cuda.Device(self.index):
-                return self.xp.asarray(values, dtype, order="C")
-        return self.xp.asarray(to_host(values), dtype, order="K" if self.type == "cpu" else "C")
+                return self.xp.asarray(values, dtype, order="K")
+        return self.xp.asarray(to_host(values), dtype, order="K")
 
     def contiguous(self, x: Array) -> Array:
         """x as the kernels take it: C-contiguous on a GPU; on the CPU itself, in whatever layout its strides say."""
-        return x if self.type == "cpu" else self.xp.ascontiguousarray(x)
+        if self.type == "cpu":
+            return x
+        from gpucnn_kernels.channelslast import contiguous
+
+        return contiguous(x)
 
     def synchronize(self) -> None:
         """Wait until everything queued on the device is done."""

@@ -134,6 +134,11 @@ class DeviceSteps(HostSteps):
         self.optimizer.steps = self._steps_before + self._done  # a graph does not count there
         return count
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether steps are repeated as they were recorded; known after the second call."""
+        return self._repeated[self._at_once].trusted
+
     def _steps(self, count: int) -> tuple:
         n, deal = self.train.batch_size, self.train.device.kernel("deal")
         samples, words, y = self._dealt

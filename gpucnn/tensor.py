@@ -239,7 +239,7 @@ class Reshape(Function):
 
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape
-        return x.reshape(self.shape)
+        return self.device.contiguous(x).reshape(self.shape)
 
     def backward(self, gy: Array) -> Array:
         return gy.reshape(self.x_shape)

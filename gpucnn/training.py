@@ -70,8 +70,8 @@ def fit(
     for epoch in range(epochs):
         model.train()
         rates = [top_lr * schedule(epoch * steps + step) for step in range(steps)]
-        run.begin(epoch, rates)
         started = last_reading = time.perf_counter()
+        run.begin(epoch, rates)
         loss_so_far = accuracy_so_far = math.nan
         step = 0
         while step < steps:

@@ -18,6 +18,19 @@ extern "C" __global__ void __launch_bounds__(SIDE * 8) channels_innermost(
         if (p0 + i < n * size && c0 + tx < c) y[(p0 + i) * padded + c0 + tx] = square[tx][i];
 }
 
+// And back: x (n, size, padded) -> y (n, c, size), by the same squares.
+extern "C" __global__ void __launch_bounds__(SIDE * 8) channels_outermost(
+    const float* x, float* y, int n, int c, int size, int padded) {
+    __shared__ float square[SIDE][SIDE + 1];
+    const int p0 = blockIdx.x * SIDE, c0 = blockIdx.y * SIDE, tx = threadIdx.x % SIDE, ty = threadIdx.x / SIDE;
+    const int p = p0 + tx, to = p / size * c * size + p % size;
+    for (int i = ty; i < SIDE; i += 8)
+        square[i][tx] = p0 + i < n * size && c0 + tx < c ? x[(p0 + i) * padded + c0 + tx] : 0.0f;
+    __syncthreads();  // the square is complete before anybody reads it
+    for (int i = ty; i < SIDE; i += 8)
+        if (c0 + i < c && p < n * size) y[to + (c0 + i) * size] = square[tx][i];
+}
+
 // Weights for mma.cu: w -> y (rows, taps, padded), zeros in the columns from `columns` on. Of w, neighbouring rows are
 // row_step apart, columns column_step and taps 1: output channels are the rows going forward, input channels going
 // back, where the window is turned around. Thread i computes y[i].

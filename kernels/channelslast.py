@@ -77,6 +77,19 @@ def channels_last(x: Array) -> Array:
     return y
 
 
+def contiguous(x: Array) -> Array:
+    """x, of any shape, C-contiguous: as it is, or a copy; from this layout by one kernel."""
+    if x.flags.c_contiguous:
+        return x
+    if x.ndim != 4 or x.dtype != "float32" or not _is_here(x):
+        return namespace(x).ascontiguousarray(x)
+    n, c, h, w = x.shape
+    y = namespace(x).empty(x.shape, x.dtype)
+    grid = ceil_div(n * h * w, _SIDE), ceil_div(c, _SIDE)
+    kernels.launch("channels_outermost", grid, (_SIDE * 8,), (memory(x), y, n, c, h * w, padded(c)))
+    return y
+
+
 def weights(w: Array, back: bool = False) -> Array:
     """w (co, ci, kh, kw) -> (co, kh, kw, padded ci); going back (ci, kh, kw, padded co), the window turned around."""
     w = namespace(w).ascontiguousarray(w)

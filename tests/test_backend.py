@@ -86,13 +86,12 @@ def test_asarray_keeps_shape_and_dtype(values, dtype, device):
     assert isinstance(to_host(array), np.ndarray)
 
 
-def test_the_cpu_keeps_the_layout_of_an_array_and_a_gpu_does_not():
+@pytest.mark.parametrize("device", [CPU, Device("sim", kernels="xp")], ids=str)
+def test_arrays_keep_their_layout_until_kernels_of_a_gpu_ask(device):
     x = np.ones((3, 4, 5)).transpose(2, 0, 1)
-    for asked in (CPU.asarray(x), CPU.contiguous(x)):
-        assert asked is x
-    assert CPU.asarray(x, np.float32).strides == tuple(stride // 2 for stride in x.strides)
-    sim = Device("sim", kernels="xp")
-    assert sim.asarray(x).flags.c_contiguous and sim.contiguous(x).flags.c_contiguous
+    assert device.asarray(x) is x
+    assert device.asarray(x, np.float32).strides == tuple(stride // 2 for stride in x.strides)
+    assert (device.contiguous(x) is x) if device == CPU else device.contiguous(x).flags.c_contiguous
 
 
 def test_asarray_and_to_host_copy_nothing_on_the_cpu():

@@ -236,13 +236,18 @@ def adam(parameters):
     return g.optim.AdamW(parameters, 1e-3)
 
 
-@pytest.mark.parametrize("optimizer, dropout, at_once", [(sgd, False, 1), (sgd, True, 1), (adam, True, 4)])
-def test_whole_steps_are_repeated_to_the_bit(optimizer, dropout, at_once, deals, monkeypatch):
+@pytest.mark.parametrize(
+    "kernels, optimizer, dropout, at_once",
+    [("raw", sgd, False, 1), ("raw", sgd, True, 1), ("raw", adam, True, 4)]
+    + [(kind, sgd, True, 1) for kind in ("tf32", "tf32x3", "bf16")],
+)
+def test_whole_steps_are_repeated_to_the_bit(kernels, optimizer, dropout, at_once, deals, monkeypatch):
     monkeypatch.setattr(training, "DeviceSteps", partial(DeviceSteps, at_once=at_once))
     outcomes, counts = [], []
     for graph in (True, False):
         before = len(deals)
-        outcomes.append(train_on(Device("sim", graph=graph), lambda: network(dropout), optimizer))
+        device = Device("sim", kernels=kernels, graph=graph)
+        outcomes.append(train_on(device, lambda: network(dropout), optimizer))
         counts.append(len(deals) - before)
     (records, weights), (expected, plain) = outcomes
     assert records == expected

@@ -86,6 +86,17 @@ def test_conversion_to_channels_last(shape):
     assert channelslast.memory(y).flags.c_contiguous and np.shares_memory(channelslast.memory(y), y)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 1, 1, 1), (5, 1, 3, 1), (2, 33, 7, 9), (7, 6, 1, 1)])
+@pytest.mark.parametrize("order", ["forward", "reverse", "random"])
+def test_conversion_from_channels_last(shape, order):
+    x = drawn(*shape)
+    for y in (channelslast.channels_last(x), x.transpose(0, 1, 3, 2), x):
+        with mode(check=True, order=order, seed=0):
+            found = channelslast.contiguous(y)
+        assert found.flags.c_contiguous and np.array_equal(found, y)
+    assert channelslast.contiguous(x) is x
+
+
 def test_an_array_that_does_not_start_at_16_bytes_is_converted():
     for start in range(1, 5):
         x = drawn(4 * 3 * 3 * 2 + 4).ravel()[start:][:72].reshape(2, 3, 3, 4).transpose(0, 3, 1, 2)
