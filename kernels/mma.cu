@@ -64,7 +64,8 @@ template <int LINES> __device__ __forceinline__ Factor<LINES> rounded(const floa
         factor.big[i] = nearest_tf32(steps[i]);
 #endif
 #if PRECISION == TF32X3
-        factor.small[i] = nearest_tf32(steps[i] - __uint_as_float(factor.big[i]));
+        const float big = __uint_as_float(factor.big[i] & ~0x1FFFu);  // nothing says that the other bits are zeros
+        factor.small[i] = nearest_tf32(steps[i] - big);
 #endif
     }
     return factor;
