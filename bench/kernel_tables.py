@@ -13,15 +13,18 @@ import gpucnn_kernels
 KERNELS = Path(__file__).parent.parent / "kernels"
 RESULTS = Path(__file__).parent / "results"
 KINDS = ("xp", "cpu", "exact", "numba", "raw")
+TENSOR_CORES = ("tf32", "tf32x3", "bf16")  # in one column
 
 
 def ops() -> str:
     """A row for each op: its implementations and papers, all read from the files."""
-    rows = [f"| op | {' | '.join(f'`{kind}`' for kind in KINDS)} | CUDA C | from |", "|---" * (len(KINDS) + 3) + "|"]
+    kinds = " | ".join(f"`{kind}`" for kind in KINDS)
+    rows = [f"| op | {kinds} | CUDA C | tensor cores | from |", "|---" * (len(KINDS) + 4) + "|"]
     for op, implementations in gpucnn_kernels.ops().items():
         files = [f"{op}_{kind}.py" if kind in implementations else "" for kind in KINDS]
         files.append(f"{op}.cu" if (KERNELS / f"{op}.cu").exists() else "")
         links = [f"[{name}]({name})" if name else "" for name in files]
+        links.append(", ".join(f"[{kind}]({op}_{kind}.py)" for kind in TENSOR_CORES if kind in implementations))
         text = "\n".join((KERNELS / name).read_text() for name in files if name)
         papers = ", ".join(dict.fromkeys(f"[{name}]({url})" if url else name for name, url in _papers(text)))
         rows.append(f"| {op} | {' | '.join(links)} | {papers} |")
