@@ -68,6 +68,47 @@ def test_mma_needs_the_whole_warp():
     assert fault_of(text, "k", (np.zeros(20, np.float32),), 20).kind == "bad-mask"
 
 
+@pytest.mark.parametrize(
+    ("x", "rounded"),
+    [(1.0, 1.0), (1 + 2**-8, 1.0), (1 + 3 * 2**-8, 1 + 2**-6), (-1 - 2**-8 - 2**-20, -1 - 2**-7), (np.inf, np.inf)],
+)
+def test_rounding_to_bf16(x, rounded):
+    y = np.zeros(2, np.float32)
+    body = "const unsigned both = gpusim::cvt_rn_bf16x2(x, 3.0f); y[0] = __uint_as_float(both & 0xFFFF0000u);"
+    run(kernel(body + "y[1] = __uint_as_float(both << 16);", "float x, float* y"), "k", (np.float32(x), y), 1)
+    assert y.tolist() == [rounded, 3]
+
+
+def test_no_number_stays_none_in_bf16():
+    y = np.zeros(1, np.float32)
+    text = kernel("y[0] = __uint_as_float(gpusim::cvt_rn_bf16x2(x, 0.0f));", "float x, float* y")
+    for bits in (0x7FC00000, 0x7F800001, 0xFFFFFFFF):
+        run(text, "k", (np.uint32(bits).view(np.float32), y), 1)
+        assert np.isnan(y[0])
+
+
+LOADED = kernel(
+    "__shared__ __align__(16) unsigned s[140]; for (int i = t; i < 140; i += 32) s[i] = i; __syncthreads();"
+    "unsigned words[4]; gpusim::ldmatrix_x4(words, s + (31 - t) * 4 + off);"
+    "for (int m = 0; m < 4; ++m) y[m * 32 + t] = words[m];",
+    "unsigned* y, int off",
+)
+
+
+@each_order
+def test_ldmatrix_hands_out_the_words_of_four_times_eight_rows(order):
+    y = np.zeros((4, 8, 4), np.uint32)
+    run(LOADED, "k", (y, np.int32(0)), order=order)
+    rows = 31 - np.arange(32).reshape(4, 8, 1)  # lane 8m + r has the address of row r of matrix m
+    assert np.array_equal(y, rows * 4 + np.arange(4))
+
+
+def test_ldmatrix_needs_16_bytes_and_the_whole_warp():
+    y = np.zeros(128, np.uint32)
+    assert fault_of(LOADED, "k", (y, np.int32(1))).kind == "misaligned"
+    assert fault_of(LOADED, "k", (y, np.int32(0)), 20).kind == "bad-mask"
+
+
 PIPELINE = """#line 1 "pipeline.cu"
 extern "C" __global__ void pipeline(const float* x, float* y, int slices) {  // slices of 4 * 32 floats
     __shared__ __align__(16) float s[2][128];
