@@ -19,9 +19,18 @@ PAIRS = [(op, impl) for op, implementations in kernels.ops().items() for impl in
 
 
 def public_functions(file):
-    """name -> signature of the functions at module level, read without importing: a GPU may be missing."""
-    functions = (node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef))
-    return {f.name: ast.unparse(f.args) for f in functions if not f.name.startswith("_")}
+    """name -> signature of the functions at module level, read without importing: a GPU may be missing.
+
+    Those that it imports from another implementation of the op are its own.
+    """
+    found, op = {}, file.stem.rpartition("_")[0]
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            found[node.name] = ast.unparse(node.args)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{op}_"):
+            other = public_functions(file.with_name(f"{node.module}.py"))
+            found |= {alias.name: other[alias.name] for alias in node.names if alias.name in other}
+    return found
 
 
 def differences(reference, other):
@@ -97,6 +106,8 @@ def calls():
     pixels, words = rng.integers(0, 256, (3, 2, 5, 6), np.uint8), rng.integers(0, 2**32, (2, 4), np.uint32)
     shift, scale = np.array([120.0, 7.5]), np.array([60.0, 1.5])
     vectors = [np.abs(tie_free(rng, (6,))) for _ in range(4)]
+    epoch = np.arange(9, dtype=np.int32), words[[0, 1, 0, 1] * 2 + [0]], np.arange(9, dtype=np.int32)[::-1].copy()
+    counts = np.array(4, np.int32), np.array(3, np.int32)
     matrix, places = tie_free(rng, (7, 5)), (0.4, 3 + 2**32, 16, 2, np.array([5, 3], np.int32))
     return [
         ("conv2d", "forward", (x, w, b, *WINDOW[1:]), gy.shape),
@@ -121,6 +132,8 @@ def calls():
         ("linear", "backward_input", (matrix, logits.T.copy()), (7, 4)),
         ("augment", "forward", (pixels, np.array([2, 0]), words, shift, scale, *[True] * 3), (2, 2, 5, 6)),
         ("augment", "forward", (pixels, np.array([2, 0]), None, shift, scale, *[False] * 3), (2, 2, 5, 6)),
+        ("deal", "forward", (*epoch, vectors[0], *counts, 3), ((3,), (3, 4), (3,), (), ())),
+        ("tally", "add", (np.array([1.0, 2.0]), g0, logits, target), (2,)),
         ("sgd", "step", (*vectors[:3], 0.1, 0.9, 0.01, True), ((6,),) * 2),
         ("adam", "step", (*vectors, 3, 0.1, (0.9, 0.99), 1e-8, 0.01, False), ((6,),) * 3),
         ("linear", "backward_weight", (matrix, tie_free(rng, (7, 3))), ((5, 3), (5,))),
