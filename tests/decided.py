@@ -2,7 +2,13 @@
 
 On the other side of a tie, of a ReLU or of the maximum of a window, a gradient differs by more than rounding. So one
 run writes down how it decided, and the reference is made to send gradients back the same way.
+
+Where products are of rounded factors, rounding decides, too: numbers that differ in their last bit lie now and then on
+both sides of the middle between two rounded ones, 2**13 last bits apart in tf32, 2**16 in bfloat16.
 """
+
+import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,18 +16,23 @@ import pytest
 import gpucnn.functional as F
 from gpucnn import Tensor
 from gpucnn.functional.activation import ReLU
-from gpucnn.functional.conv import Conv2dReluMaxPool
+from gpucnn.functional.conv import Conv2d, Conv2dReluMaxPool
+from gpucnn.functional.linear import Linear
 from gpucnn.functional.pool import MaxPool2d
+from gpucnn.layers import Dropout
 
 
 class Decisions:
     """Which ReLUs are on and which input of a window is its maximum: made by a first run, imposed on a second one.
 
     In the second run, `own` counts what it would have decided and `overruled` where that was otherwise.
+
+    rounding: how the kernels of the first run round the factors of their products; the second run then multiplies such
+    factors: x and w going forward, gy and w for gx, gy and x for gw. gb is a sum, not a product.
     """
 
-    def __init__(self):
-        self.made, self.own, self.overruled = [], 0, 0
+    def __init__(self, rounding=None):
+        self.made, self.own, self.overruled, self.rounding = [], 0, 0, rounding
 
     def decide(self, decision, imposed):
         """What holds for the next layer: `decision` itself in the first run."""
@@ -33,9 +44,21 @@ class Decisions:
         self.overruled += int((kept != decision).sum())
         return kept
 
+    def factor(self, x, imposed):
+        """What a layer is to multiply: x itself in the first run, where the kernels round."""
+        if self.rounding is None:
+            return x
+        own = self.rounding(x)
+        kept = self.decide(own, imposed)
+        if imposed is None:
+            return x
+        slack = 1e-6 * np.abs(x).max()  # beyond it nothing is imposed: a number that is wrong has to show
+        return np.where((self.rounding(x - slack) <= kept) & (kept <= self.rounding(x + slack)), kept, own)
+
     def functions(self):
-        """name in gpucnn.functional -> the Function that takes its place in the next run."""
+        """A Function -> the one that takes its place in the next run."""
         decide, imposed = self.decide, iter(self.made) if self.made else None
+        factor = partial(self.factor, imposed=imposed)
 
         class DecidedReLU(ReLU):
             def forward(self, x):
@@ -52,21 +75,34 @@ class Decisions:
                 self.code = decide(self.code, imposed)
                 return y
 
+        class WithFactors:
+            def forward(self, x, w, *b):
+                return super().forward(factor(x), factor(w), *b)
+
+            def backward(self, gy):
+                rounded = factor(gy)
+                gradients = super().backward(rounded)
+                return gradients if rounded is gy else (*gradients[:2], *super().backward(gy)[2:])
+
         return {
-            "activation.ReLU": DecidedReLU,
-            "pool.MaxPool2d": type("DecidedMaxPool2d", (WithCode, MaxPool2d), {}),
-            "conv.Conv2dReluMaxPool": type("DecidedConv2dReluMaxPool", (WithCode, Conv2dReluMaxPool), {}),
+            ReLU: DecidedReLU,
+            MaxPool2d: type("DecidedMaxPool2d", (WithCode, MaxPool2d), {}),
+            Conv2d: type("DecidedConv2d", (WithFactors, Conv2d), {}),
+            Conv2dReluMaxPool: type("DecidedConv2dReluMaxPool", (WithFactors, WithCode, Conv2dReluMaxPool), {}),
+            Linear: type("DecidedLinear", (WithFactors, Linear), {}),
         }
 
 
 def gradients(device, model, shape, decisions=None, n=8, dtype=np.float32):
-    """(loss, name -> gradient) of `model`, newly initialised, for one batch of n images of `shape`; no dropout."""
+    """(loss, name -> gradient) of `model`, newly initialised, for one batch of n images of `shape`."""
     rng = np.random.default_rng(7)
-    model = model.initialize(3).to(device, dtype).eval()
+    model = model.initialize(3).to(device, dtype)
+    for use, layer in enumerate(module for module in model.modules() if isinstance(module, Dropout)):
+        layer.place = F.Place(5, 16 + use, 0, np.arange(n))  # the same draws in every run
     x = Tensor(device.asarray(rng.standard_normal((n, *shape), np.float32), dtype), device=device)
     with pytest.MonkeyPatch.context() as patch:
-        for name, function in decisions.functions().items() if decisions else ():
-            patch.setattr(f"gpucnn.functional.{name}", function)
+        for function, decided in decisions.functions().items() if decisions else ():
+            patch.setattr(sys.modules[function.__module__], function.__name__, decided)
         loss = F.cross_entropy(model(x), rng.integers(0, 10, n))
         loss.backward()
     return float(loss.data), {name: p.grad for name, p in model.named_parameters()}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gpucnn_kernels.sim import PtxError
 from ptx_lines import TYPES, apply, apply_each
+from rounding import EDGES, to_bf16, to_tf32
 
 rng = np.random.default_rng(5)
 INTEGERS = [np.dtype(d) for d in ("i2", "u2", "i4", "u4", "i8", "u8")]
@@ -283,15 +284,11 @@ def test_float_conversions():
 
 
 def test_tf32_and_bf16():
-    a = rng.standard_normal(300).astype("f4")
-    a[:2] = np.array([0x3F801000, 0x3F800FFF], "u4").view("f4")  # a tie of tf32, and just below it
-    tf32 = apply("cvt.rna.tf32.f32 %d, %a;", "u4", a)
-    assert not np.any(tf32 & 0x1FFF)
-    assert tf32[0] == 0x3F802000 and tf32[1] == 0x3F800000
-    np.testing.assert_allclose(tf32.view("f4"), a, rtol=2.0**-11)
-    both = apply("cvt.rn.bf16x2.f32 %d, %a, 0f40490FDB;", "u4", a)
+    tf32 = apply("cvt.rna.tf32.f32 %d, %a;", "u4", EDGES)
+    np.testing.assert_array_equal(tf32.view("f4"), to_tf32(EDGES))
+    both = apply("cvt.rn.bf16x2.f32 %d, %a, 0f40490FDB;", "u4", EDGES)
     assert np.all(both & 0xFFFF == 0x4049)
-    np.testing.assert_allclose((both & 0xFFFF0000).view("f4"), a, rtol=2.0**-8)
+    np.testing.assert_array_equal((both & 0xFFFF0000).view("f4"), to_bf16(EDGES))
 
 
 def test_reads_of_narrow_memory_extend_by_sign():

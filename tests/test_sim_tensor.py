@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from rounding import EDGES, to_bf16, to_tf32
 from sim_kernels import drawn, each_order, fault_of, kernel, run
 
 FRAGMENTS = """
@@ -28,12 +29,6 @@ extern "C" __global__ void bf16(const unsigned* a, const unsigned short* b, cons
 """
 
 
-def to_tf32(x):
-    """Rounded to 10 bits of mantissa by arithmetic, not by bits; halves go away from zero."""
-    step = 2.0 ** (np.floor(np.log2(np.abs(x.astype(np.float64)))) - 10)
-    return np.sign(x) * np.floor(np.abs(x) / step + 0.5) * step
-
-
 @each_order
 def test_mma_tf32(order):
     a, b, c, d = drawn(16, 8), drawn(8, 8, seed=1), drawn(16, 8, seed=2), np.full((16, 8), np.nan, np.float32)
@@ -54,37 +49,23 @@ def test_mma_bf16(order):
 
 
 @pytest.mark.parametrize(
-    ("x", "rounded"),
-    [(1.0, 1.0), (1 + 2**-11, 1 + 2**-10), (-1 - 2**-11, -1 - 2**-10), (1 + 2**-11 - 2**-20, 1.0), (np.inf, np.inf)],
+    "rounding, call",
+    [
+        (to_tf32, "cvt_rna_tf32(x[t])"),
+        (to_bf16, "cvt_rn_bf16x2(x[t], 3.0f) & 0xFFFF0000u"),
+        (to_bf16, "cvt_rn_bf16x2(3.0f, x[t]) << 16"),
+    ],
 )
-def test_rounding_to_tf32(x, rounded):
-    y = np.zeros(1, np.float32)
-    run(kernel("y[0] = __uint_as_float(gpusim::cvt_rna_tf32(x));", "float x, float* y"), "k", (np.float32(x), y), 1)
-    assert y[0] == np.float32(rounded)
+def test_rounding_by_bits_is_rounding_by_arithmetic(rounding, call):
+    y = np.zeros(len(EDGES), np.uint32)
+    text = kernel(f"if (t < n) y[t] = gpusim::{call};", "const float* x, unsigned* y, int n")
+    run(text, "k", (EDGES, y, np.int32(len(y))), 256, -(-len(y) // 256))
+    np.testing.assert_array_equal(y.view(np.float32), rounding(EDGES))
 
 
 def test_mma_needs_the_whole_warp():
     text = kernel("unsigned a[4] = {}, b[2] = {}; float c[4] = {}; gpusim::mma_m16n8k8_tf32(c, a, b, c); y[t] = c[0];")
     assert fault_of(text, "k", (np.zeros(20, np.float32),), 20).kind == "bad-mask"
-
-
-@pytest.mark.parametrize(
-    ("x", "rounded"),
-    [(1.0, 1.0), (1 + 2**-8, 1.0), (1 + 3 * 2**-8, 1 + 2**-6), (-1 - 2**-8 - 2**-20, -1 - 2**-7), (np.inf, np.inf)],
-)
-def test_rounding_to_bf16(x, rounded):
-    y = np.zeros(2, np.float32)
-    body = "const unsigned both = gpusim::cvt_rn_bf16x2(x, 3.0f); y[0] = __uint_as_float(both & 0xFFFF0000u);"
-    run(kernel(body + "y[1] = __uint_as_float(both << 16);", "float x, float* y"), "k", (np.float32(x), y), 1)
-    assert y.tolist() == [rounded, 3]
-
-
-def test_no_number_stays_none_in_bf16():
-    y = np.zeros(1, np.float32)
-    text = kernel("y[0] = __uint_as_float(gpusim::cvt_rn_bf16x2(x, 0.0f));", "float x, float* y")
-    for bits in (0x7FC00000, 0x7F800001, 0xFFFFFFFF):
-        run(text, "k", (np.uint32(bits).view(np.float32), y), 1)
-        assert np.isnan(y[0])
 
 
 LOADED = kernel(
