@@ -7,10 +7,9 @@ import os
 from collections import Counter
 from contextlib import suppress
 
-# Before NumPy and Numba are imported: threads of BLAS and OpenMP wait for one another by spinning, and on a busy
-# machine, like one that runs tests in two processes, a LeNet step then takes 10 to 80 times as long.
+# Before NumPy is imported: the threads of its BLAS wait for one another by spinning, and on a busy machine a
+# LeNet step then takes 10 to 80 times as long as on one thread.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 

@@ -1,5 +1,8 @@
 """Training on the CPU's own kernels: right from end to end, fused or not, and nothing new from the system in a step."""
 
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import numba
@@ -154,3 +157,17 @@ def test_a_step_allocates_nothing_once_it_is_warm(network, n, most, graph, fuse,
     finally:
         tracemalloc.stop()
     assert POOL.allocations == allocations
+
+
+@pytest.mark.parametrize(
+    "given, expected", [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")]
+)
+def test_threads_wait_for_microseconds_unless_the_user_says_otherwise(given, expected):
+    """In a process of its own, since the library reads it when it is loaded."""
+    code = (
+        "import os, sys; from gpucnn_kernels.cpu.compiled import start_threads; assert 'numba.np.ufunc.omppool' not in "
+        "sys.modules; start_threads(); print(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")} | given
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == expected, done.stderr

@@ -36,7 +36,7 @@ def list_(as_json: bool) -> None:
     for op, impls in ops.items():
         table.add_row(op, *("yes" if kind in impls else "" for kind in kinds))
     Console(stderr=as_json, highlight=False).print(table)
-    output.say("cpu and exact run on the CPU, numba and raw on a GPU, or anywhere with --device sim")
+    output.say("cpu and exact run on the CPU, the others on a GPU, or anywhere with --device sim; xp runs on both")
     output.say("kernels/<op>_<kind>.py is the source")
     output.result({op: list(impls) for op, impls in ops.items()})
     output.next("kernels", "check", "maxpool2d")

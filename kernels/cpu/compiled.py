@@ -10,6 +10,7 @@ this one lies in a folder named after all files of this one.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from functools import cache, cached_property
 from hashlib import sha256
@@ -120,9 +121,13 @@ def compiled(*signatures: str, level: int = 3, **options: Any) -> Callable[[Call
 def start_threads() -> None:
     """Choose the threads, once, before the first kernel.
 
-    OpenMP's start a kernel in 2 us, those of Numba's own work queue in 76 us. BLAS keeps one thread for itself: its
-    idle ones spin, and on the cores of ours they would slow every kernel down by a factor of 2 to 5.
+    OpenMP's start a kernel in 2 us, those of Numba's own work queue in 76 us. They wait for one another by spinning,
+    for a millisecond unless told otherwise; after some 10 us they should let others have the core. BLAS keeps one
+    thread for itself: its idle ones spin, and on the cores of ours they would slow every kernel down by a factor of 2
+    to 5.
     """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # libgomp reads it when it is loaded
     if numba.config.THREADING_LAYER == "default":  # type: ignore[attr-defined]
         try:
             from numba.np.ufunc import omppool  # type: ignore[attr-defined]  # noqa: F401
