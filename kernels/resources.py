@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
@@ -94,16 +95,22 @@ class Usage:
     shared: int
 
 
-def usage(ptx: str, arch: str) -> dict[str, Usage]:
-    """What each kernel of a PTX text occupies on a GPU of `arch`, like "sm_90"."""
+@lru_cache(512)
+def machine_code(ptx: str, arch: str) -> tuple[bytes, str]:
+    """A PTX text as a cubin for a GPU of `arch`, like "sm_90", and what ptxas says of it. Kept for the process."""
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
     options = LinkerOptions(arch=arch, ptxas_options=["-v"])
     linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
-    linker.link("cubin")
+    return bytes(linker.link("cubin").code), linker.get_info_log()
+
+
+def usage(ptx: str, arch: str) -> dict[str, Usage]:
+    """What each kernel of a PTX text occupies on a GPU of `arch`."""
+    _, log = machine_code(ptx, arch)
     module_wide = sum(map(int, _SHARED.findall(ptx)))  # how Numba declares it, and ptxas does not count it
     found = {}
-    for match in _KERNEL.finditer(linker.get_info_log()):
+    for match in _KERNEL.finditer(log):
         registers, spills, stack, shared = (
             sum(map(int, re.findall(what, match[0])))
             for what in (r"Used (\d+) registers", r"(\d+) bytes spill", r"(\d+) bytes stack frame", r"(\d+) bytes smem")
