@@ -12,6 +12,7 @@ details()        what the steps were really run by
 gpucnn's step takes its batch from all pictures, and normalises it; PyTorch finds its batches ready.
 """
 
+from contextlib import ExitStack
 from typing import Any
 
 import cpu_subjects
@@ -89,7 +90,8 @@ class Ours:
         """draws: shuffle and augment of Batches."""
         c = x.shape[1]
         self.train = Batches(x, y, n, device=self.device, mean=[MEAN] * c, std=[STD] * c, drop_last=True, **draws)
-        self.run = DeviceSteps(self.model, self.optimizer, self.train, 0, 0.0, self.at_once)
+        steps = DeviceSteps(self.model, self.optimizer, self.train, 0, 0.0, self.at_once)
+        self.run = ExitStack().enter_context(steps)
         self.epoch = self.left = 0
 
     def mode(self, training: bool) -> None:

@@ -45,10 +45,10 @@ class Flat:
                 view[...] = p.data
                 p.data = view
 
-    def receive(self) -> None:
+    def receive(self, wanted: bool) -> None:
         """Have gradients written where `collect` would copy them to: they hold until the next backward pass."""
         for name, p in self.parameters.items():
-            p.into = self._gradients[name]
+            p.into = self._gradients[name] if wanted else None
 
     def collect(self) -> list[slice]:
         """Copy the gradients into `g`; gives the stretches of the vectors that have one."""

@@ -74,11 +74,11 @@ class Optimizer:
         """All that a step changes, once it has taken them in: the parameters and what is kept for them."""
         return [vector for flat in self._vectors for vector in (flat.p, *flat.state)]
 
-    def receive_gradients(self) -> None:
+    def receive_gradients(self, wanted: bool = True) -> None:
         """Have gradients written to where `step` reads them, not copied there; they hold until the next backward."""
-        self._receives = True
+        self._receives = wanted
         for flat in self._vectors:
-            flat.receive()
+            flat.receive(wanted)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

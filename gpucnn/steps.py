@@ -8,6 +8,7 @@ DeviceSteps   takes nothing from the host: what changes from one step to the nex
 from collections.abc import Sequence
 from functools import partial
 from operator import is_
+from typing import Self
 
 from . import functional as F
 from .backend import Array, Device
@@ -41,7 +42,10 @@ class Meter:
 
 
 class HostSteps:
-    """`begin` an epoch, then each call trains on the next batch, or batches; `meter` sums them up."""
+    """`begin` an epoch, then each call trains on the next batch, or batches; `meter` sums them up.
+
+    The optimizer is theirs inside a `with` statement, and is as it was before behind it.
+    """
 
     def __init__(self, model: Module, optimizer: Optimizer, train: Batches, seed: int, label_smoothing: float) -> None:
         self.optimizer, self.train, self.seed = optimizer, train, seed
@@ -50,6 +54,13 @@ class HostSteps:
         first = train.device.kernel("philox").DROPOUT
         dropouts = (module for module in model.modules() if isinstance(module, Dropout))
         self._dropouts = list(enumerate(dropouts, first))
+
+    def __enter__(self) -> Self:
+        self._top_rate = self.optimizer.lr
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.optimizer.lr = self._top_rate
 
     def begin(self, epoch: int, rates: Sequence[float]) -> None:
         """An epoch of len(rates) steps, with the learning rate of each."""
@@ -95,10 +106,18 @@ class DeviceSteps(HostSteps):
         self._rates, self._rate = xp.zeros(len(train), "float32"), xp.zeros((), "float32")
         self._position, self._first = xp.zeros((), "int32"), xp.zeros((), "int32")  # batches, in all and before
         self._epoch_number = xp.zeros((), "uint32")
-        optimizer.receive_gradients()
-        optimizer.count = self._position
         self._at_once = at_once or (10 if train.device.type == "cuda" and train.device.graph else 1)
         self._state: tuple = ()
+
+    def __enter__(self) -> Self:
+        self.optimizer.receive_gradients()
+        self.optimizer.count = self._position
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self.optimizer.receive_gradients(False)
+        self.optimizer.count = None
 
     def begin(self, epoch: int, rates: Sequence[float]) -> None:
         self.meter.reset()

@@ -66,38 +66,37 @@ def fit(
     """
     device, top_lr = train.device, optimizer.lr
     steps = min(len(train), limit_batches or len(train))
-    run = (HostSteps if device.type == "cpu" else DeviceSteps)(model, optimizer, train, seed, label_smoothing)
-    for epoch in range(epochs):
-        model.train()
-        rates = [top_lr * schedule(epoch * steps + step) for step in range(steps)]
-        started = last_reading = time.perf_counter()
-        run.begin(epoch, rates)
-        loss_so_far = accuracy_so_far = math.nan
-        step = 0
-        while step < steps:
-            step += run()
-            now = time.perf_counter()
-            if now - last_reading > _SECONDS_BETWEEN_READINGS or step == steps:
-                last_reading = now
-                loss_so_far, accuracy_so_far = run.meter.read()
-                _require_finite(loss_so_far, f"in epoch {epoch + 1}, at step {step} of {steps}", top_lr)
-            after_step(Step(epoch + 1, step, steps, loss_so_far, accuracy_so_far))
-            check()
-        device.synchronize()
-        seconds = time.perf_counter() - started
-        test_loss, test_accuracy = evaluate(model, test, limit_batches, check)
-        _require_finite(test_loss, f"on the test images after epoch {epoch + 1}", top_lr)
-        yield Epoch(
-            epoch + 1,
-            loss_so_far,
-            accuracy_so_far,
-            test_loss,
-            test_accuracy,
-            rates[-1],
-            seconds,
-            run.meter.images / seconds,
-        )
-    optimizer.lr = top_lr
+    with (HostSteps if device.type == "cpu" else DeviceSteps)(model, optimizer, train, seed, label_smoothing) as run:
+        for epoch in range(epochs):
+            model.train()
+            rates = [top_lr * schedule(epoch * steps + step) for step in range(steps)]
+            started = last_reading = time.perf_counter()
+            run.begin(epoch, rates)
+            loss_so_far = accuracy_so_far = math.nan
+            step = 0
+            while step < steps:
+                step += run()
+                now = time.perf_counter()
+                if now - last_reading > _SECONDS_BETWEEN_READINGS or step == steps:
+                    last_reading = now
+                    loss_so_far, accuracy_so_far = run.meter.read()
+                    _require_finite(loss_so_far, f"in epoch {epoch + 1}, at step {step} of {steps}", top_lr)
+                after_step(Step(epoch + 1, step, steps, loss_so_far, accuracy_so_far))
+                check()
+            device.synchronize()
+            seconds = time.perf_counter() - started
+            test_loss, test_accuracy = evaluate(model, test, limit_batches, check)
+            _require_finite(test_loss, f"on the test images after epoch {epoch + 1}", top_lr)
+            yield Epoch(
+                epoch + 1,
+                loss_so_far,
+                accuracy_so_far,
+                test_loss,
+                test_accuracy,
+                rates[-1],
+                seconds,
+                run.meter.images / seconds,
+            )
 
 
 def rehearse(model: Module, train: Batches) -> None:

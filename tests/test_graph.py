@@ -286,3 +286,11 @@ def test_a_model_that_moved_has_gradients_of_its_own_again():
     x, y = batch(4)
     g.functional.cross_entropy(model(g.Tensor(x.astype(np.float64))), y).backward()
     assert all(p.grad.dtype == np.float64 for p in model.parameters())
+
+
+def test_the_optimizer_is_given_back():
+    seen = []
+    train_on(Device("sim"), lambda: network(False), lambda parameters: seen.append(adam(parameters)) or seen[0])
+    (optimizer,) = seen
+    assert (optimizer.steps, optimizer.lr, optimizer.count) == (33, 1e-3, None)
+    assert all(p.into is None for p in optimizer.parameters.values())
