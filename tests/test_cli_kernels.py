@@ -173,8 +173,8 @@ def test_a_file_that_does_not_compile_is_named_with_its_line(command):
 def test_a_kernel_that_never_ends_can_be_interrupted():
     mine("if (pixel >= oh * ow) return;", "while (pixel >= 0) {}")
     command = [sys.executable, "-m", "gpucnn", "kernels", "check", "mine.cu", "--op", "conv2d"]
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # where the tests run in the background, it is ignored
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # who runs tests in the background ignores it
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)  # noqa: PLW1509
     for _ in range(5):  # on a busy machine it is not yet in the loop, and Python may lose a signal while it imports
         time.sleep(5)
         process.send_signal(signal.SIGINT)
