@@ -16,7 +16,7 @@ from numba import prange
 from .arrays import Array
 from .cpu import layout
 from .cpu.bits import transpose
-from .cpu.compiled import compiled
+from .cpu.compiled import compiled, inlined
 from .cpu.layout import LINE, LINE_BYTES
 from .cpu.simd import LANES, address, load, splat, store
 from .cpu.target import TARGET
@@ -24,11 +24,12 @@ from .cpu.tiles import HEIGHTS, lines_of_bias, multiply, tile_count, tile_range,
 from .shapes import expect
 
 ROWS, LINES = TARGET.rows, TARGET.lines
+REACH = -(-ROWS // LANES) * LANES  # rows that the vectors of a tile's rows reach
 DEPTH = 128  # steps of a sum, before the next tile's turn: its numbers stay in the fastest cache
 BLOCK = 8  # lines: of so many steps they stay in the second cache
 GROUP = 8  # row tiles, packed together
 PARTS = 8  # of a product, at least, for threads to take
-_NO_BIAS, _NOTHING_PACKED = np.empty(0, np.float32), np.empty((0, 0), np.float32)
+_NO_BIAS = np.empty(0, np.float32)
 
 
 def forward(x: Array, w: Array, b: Array | None, out: Array | None = None, workspace=None) -> Array:
@@ -74,17 +75,39 @@ def _in_lines(x: np.ndarray) -> np.ndarray:
 
 def _product(c: np.ndarray, bias: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
     """c[row, line] = bias[row] + sum over k of a[row, k] * b[k, line]; no bias where it is empty."""
-    along_columns = a.strides[0] == a.itemsize and len(a) > 1
-    packed = layout.plain((numba.get_num_threads(), GROUP * ROWS * DEPTH)) if along_columns else _NOTHING_PACKED
+    packed = layout.plain((numba.get_num_threads(), GROUP * ROWS * DEPTH + LANES))
     _product_on_threads(c, bias, a, b, packed)
+
+
+@inlined
+def _pack(a, row, rows, k, steps, out):
+    """out[j * ROWS + i] = a[row + i, k + j]: what a tile needs at a step, side by side.
+
+    Vectors reach beyond the rows of a step, into the place of the next one, which is written after it.
+    """
+    done, to = 0, address(out, (0,))
+    if row + REACH <= a.shape[0]:
+        if a.strides[0] == 4:  # it lies along its columns
+            done = steps
+            for j in range(done):
+                for i in range(0, ROWS, LANES):
+                    store(to + (j * ROWS + i) * 4, load(address(a, (row + i, k + j))))
+        elif a.strides[1] == 4:
+            done = steps // LANES * LANES
+            for j in range(0, done, LANES):
+                for i in range(0, ROWS, LANES):
+                    transpose(to + (j * ROWS + i) * 4, ROWS * 4, address(a, (row + i, k + j)), a.strides[0])
+    for j in range(done, steps):
+        for i in range(rows):
+            out[j * ROWS + i] = a[row + i, k + j]
 
 
 @compiled("void(f4[:,:,:], f4[:], f4[:,:], f4[:,:,:], f4[:,::1])", level=1, parallel=True)
 def _product_on_threads(c, bias, a, b, packed):
     """A thread takes a group of row tiles and a block of lines, and of them a part of the sum that its caches hold.
 
-    Where a is read along its columns, that part is copied to `packed` first, which has a row for each thread: in a
-    matrix of 2048 columns the numbers of one lie 8 KB apart, and caches hold few numbers with such distances.
+    That part of a is copied to `packed` first, which has a row for each thread: in a matrix of 2048 columns the numbers
+    of one lie 8 KB apart, and caches hold few numbers with such distances.
     """
     rows, lines, depth = a.shape[0], b.shape[1], a.shape[1]
     tiles = tiles_of(rows, HEIGHTS)
@@ -95,23 +118,15 @@ def _product_on_threads(c, bias, a, b, packed):
         i = np.int64(index)
         group, line0 = i % groups, i // groups * BLOCK
         tile0, tile1 = group * count // groups, (group + 1) * count // groups
-        row0, _ = tile_range(tile0, tiles, HEIGHTS, rows)
-        last, height = tile_range(tile1 - 1, tiles, HEIGHTS, rows)
-        width = last + height - row0
+        own = address(packed, (numba.get_thread_id(),))
         walk = np.empty((DEPTH, 2), np.int32)
         for k in range(0, max(depth, 1), DEPTH):  # once where nothing is summed: zeros
             steps = min(DEPTH, depth - k)
-            part, part_row, part_step = address(a, (row0, k)), a.strides[0], a.strides[1]
-            if packed.size > 0:
-                own = packed[numba.get_thread_id()]
-                for step in range(steps):
-                    for row in range(0, width - LANES + 1, LANES):
-                        store(address(own, (step * width + row,)), load(part + step * part_step + row * 4))
-                    for row in range(width // LANES * LANES, width):
-                        own[step * width + row] = a[row0 + row, k + step]
-                part, part_row, part_step = address(own, (0,)), 4, width * 4
             for step in range(steps):
-                walk[step, 0], walk[step, 1] = step * part_step, step * b.strides[0]
+                walk[step, 0], walk[step, 1] = step * ROWS * 4, step * b.strides[0]
+            for tile in range(tile0, tile1):
+                row, height = tile_range(tile, tiles, HEIGHTS, rows)
+                _pack(a, row, height, k, steps, packed[numba.get_thread_id(), (tile - tile0) * DEPTH * ROWS :])
             for line in range(line0, min(line0 + BLOCK, lines), LINES):
                 for tile in range(tile0, tile1):
                     row, height = tile_range(tile, tiles, HEIGHTS, rows)
@@ -121,7 +136,7 @@ def _product_on_threads(c, bias, a, b, packed):
                         start, start_row, start_line = sums, c.strides[0], c.strides[1]
                     multiply(
                         sums, c.strides[0], c.strides[1], start, start_row, start_line,
-                        part + (row - row0) * part_row, part_row, height, address(b, (k, line)), b.strides[1],
+                        own + (tile - tile0) * DEPTH * ROWS * 4, 4, ROWS, address(b, (k, line)), b.strides[1],
                         address(walk, (0,)), steps, height, min(LINES, lines - line),
                     )  # fmt: skip
 
@@ -133,11 +148,12 @@ def _cut(whole, gw):
             gw[o, i] = whole[o, i]
 
 
-@compiled("void(f4[:,:], f4[:,:,:], f4[:,:], f4[:])")
+@compiled("void(f4[:,:], f4[:,:,:], f4[:,:], f4[:])", parallel=True)
 def _turn(x, panels, gy, gb):
     """x (ci, lanes) -> panels (lines, lanes, 16), zeros behind the last feature; gb = the sum of gy's lanes."""
     ci, lanes = x.shape
-    for i in range(panels.shape[0]):
+    for index in prange(panels.shape[0]):
+        i = np.int64(index)
         features = min(LINE, ci - i * LINE)
         whole = features // LANES * LANES
         for feature in range(0, whole, LANES):

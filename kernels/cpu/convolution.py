@@ -19,7 +19,7 @@ from .target import TARGET
 from .tiles import HEIGHTS, tiles_in_all
 from .windows import along, pixels, readers, windows
 
-_CHUNK = 16  # lines that a chunk of Winograd's points holds: with all channels they still fit the caches
+_CHUNK = 8  # lines that a chunk of Winograd's points holds: with all channels they still fit the caches
 _UNFUSED = np.zeros((1, 1, 1, 1), np.uint8)  # in place of codes
 _NO_BIAS = np.zeros(0, np.float32)
 _NO_GRADIENT = np.zeros((1, 1, 1, 1), np.float32)

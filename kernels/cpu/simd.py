@@ -105,6 +105,42 @@ def store(typing, address, value):
     return types.void(types.int64, vector), lower
 
 
+def _ask_for_line(write):
+    """An intrinsic that asks for the cache line at an address; what lies outside of everything is not fetched."""
+
+    @intrinsic
+    def ask(typing, address):
+        def lower(context, builder, signature, args):
+            place, number = pointer(builder, args[0], ir.IntType(8)), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+            builder.call(function, [place, *(ir.Constant(number, each) for each in (write, 3, 1))])
+            return context.get_dummy_value()
+
+        return types.void(types.int64), lower
+
+    return ask
+
+
+_line_to_read, _line_to_write = _ask_for_line(0), _ask_for_line(1)
+
+
+@inlined
+def prefetch(at, rows, row_step, columns, step):
+    """Ask for the cache lines of a rectangle, to be read soon. Vectors far apart are more than a CPU foresees."""
+    for i in range(rows):
+        for j in range(columns):
+            _line_to_read(at + i * row_step + j * step)
+
+
+@inlined
+def prefetch_to_write(at, rows, row_step, columns, step):
+    """Ask for the cache lines of a rectangle, to be written soon."""
+    for i in range(rows):
+        for j in range(columns):
+            _line_to_write(at + i * row_step + j * step)
+
+
 _CODES = ir.VectorType(ir.IntType(8), LANES)
 
 

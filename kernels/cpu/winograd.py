@@ -14,7 +14,9 @@ and the gradients are the transposed maps, in the order of the chain rule (not o
 The points are 0, 1/sqrt 2, -1/sqrt 2, sqrt 2, -sqrt 2 and infinity. They decide the rounding errors: those of the
 usual 0, 1, -1, 2, -2 are several times as large (docs/decisions.md). points.py has the matrices.
 
-The tiles of 4x4 outputs are taken in chunks of all images, so that v and m of a chunk stay in the cache.
+The tiles of 4x4 outputs are taken in chunks of all images, so that v and m of a chunk stay in the cache. The maps touch
+36 places far apart for each channel, which a CPU does not foresee: they ask for those of the next channels while they
+compute.
 """
 
 import numpy as np
@@ -36,7 +38,21 @@ from .points import (
     store4,
     store6,
 )
-from .simd import BYTES, LANES, PARTS, address, lane_sum, load, load_codes, relu_maxpool, splat, store, where_equal
+from .simd import (
+    BYTES,
+    LANES,
+    PARTS,
+    address,
+    lane_sum,
+    load,
+    load_codes,
+    prefetch,
+    prefetch_to_write,
+    relu_maxpool,
+    splat,
+    store,
+    where_equal,
+)
 from .target import TARGET
 from .tiles import HEIGHTS, multiply, tile_count, tile_range, tiles_of
 
@@ -52,29 +68,48 @@ def fits(w_shape: tuple, stride: tuple, padding: tuple, pool: tuple, out: tuple)
     return small and 4 % pool[0] == 0 and 4 % pool[1] == 0 and min(co, ci) >= 16 and min(out) >= 4
 
 
+_AHEAD = 4 * LINE_BYTES  # the channel after the next ones, in v and m
+
+
+@inlined
+def _inside(j, first, last, at, zeros):
+    """at, where `first` <= j < `last`."""
+    return at if first <= j < last else zeros
+
+
+@inlined
+def _load6_inside(at, step, first, last, zeros):
+    """load6, with zeros in the place of what is not from `first` up to `last`."""
+    return (
+        load(_inside(0, first, last, at, zeros)),
+        load(_inside(1, first, last, at + step, zeros)),
+        load(_inside(2, first, last, at + 2 * step, zeros)),
+        load(_inside(3, first, last, at + 3 * step, zeros)),
+        load(_inside(4, first, last, at + 4 * step, zeros)),
+        load(_inside(5, first, last, at + 5 * step, zeros)),
+    )
+
+
 @inlined
 def _transform_inputs(x, c, v, first, tiles, columns, padding):
     """v (36, lines of the chunk, ci, LINE) = B^T x B of channel c, tiles `first` .. of rows of `columns` tiles."""
     h, w_, lanes = x.shape[1:]
     lines = lanes // LINE
-    rows, patch = np.empty((6, 6, LANES), np.float32), np.empty((6, 6, LANES), np.float32)
+    row_step, step = x.strides[1], x.strides[2]
+    rows, zeros = np.empty((6, 6, LANES), np.float32), np.zeros(LANES, np.float32)
     for tile in range(tiles):
         top = (first + tile) // columns * 4 - padding[0]
         left = (first + tile) % columns * 4 - padding[1]
         i0, i1, j0, j1 = max(0, -top), min(6, h - top), max(0, -left), min(6, w_ - left)
-        inside = i0 == 0 and j0 == 0 and i1 == 6 and j1 == 6
-        patch[:] = 0
         for part in range(lines * PARTS):
-            at, row_step, step = address(x, (c, top, left, part * LANES)), x.strides[1], x.strides[2]
-            if not inside:
-                for i in range(i0, i1):
-                    for j in range(j0, j1):
-                        store(address(patch, (i, j)), load(at + i * row_step + j * step))
-                at, row_step, step = address(patch, (0,)), 6 * BYTES, BYTES
+            at = address(x, (c, top, left, part * LANES))
             for i in range(6):
-                d = load6(at + i * row_step, step)
+                count = j1 if i0 <= i < i1 else 0
+                d = _load6_inside(at + i * row_step, step, j0, count, address(zeros, (0,)))
                 store6(address(rows, (i,)), BYTES, inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
+            prefetch(at + x.strides[0] + i0 * row_step + j0 * step, i1 - i0, row_step, j1 - j0, step)
             to = address(v, (0, tile * lines + part // PARTS, c, part % PARTS * LANES))
+            prefetch_to_write(to + _AHEAD, 1, 0, _POINTS, v.strides[0])
             for k in range(6):
                 d = load6(address(rows, (0,)) + k * BYTES, 6 * BYTES)
                 store6(to + k * v.strides[0], 6 * v.strides[0], inputs_to_points(d[0], d[1], d[2], d[3], d[4], d[5]))
@@ -94,6 +129,7 @@ def _transform_outputs(m, k, b, y, code, first, tiles, columns, pool, fused):
         for line in range(lines):
             for part in range(PARTS):
                 at = address(m, (0, tile * lines + line, k, part * LANES))
+                prefetch(at + _AHEAD, 1, 0, _POINTS, m.strides[0])
                 for i in range(6):
                     d = load6(at + i * m.strides[0], 6 * m.strides[0])
                     store4(
@@ -105,8 +141,10 @@ def _transform_outputs(m, k, b, y, code, first, tiles, columns, pool, fused):
                     d = load6(address(half, (i,)), BYTES)
                     out = points_to_outputs(d[0], d[1], d[2], d[3], d[4], d[5])
                     store4(address(pixels, (i,)) + part * BYTES, 4 * LINE, plus4(out, bias))
-            for i in range(min(4 // qh, rows - top)):
-                for j in range(min(4 // qw, width - left)):
+            height, length = min(4 // qh, rows - top), min(4 // qw, width - left)
+            prefetch_to_write(address(y, (k + 1, top, left, line * LINE)), height, y.strides[1], length, y.strides[2])
+            for i in range(height):
+                for j in range(length):
                     to = address(y, (k, top + i, left + j, line * LINE))
                     at = address(pixels, (i * qh, j * qw))
                     if fused:
@@ -132,6 +170,11 @@ def _transform_gradients(gy, code, k, m, first, tiles, columns, pool, fused, bia
         height, length = min(4 // qh, rows - top), min(4 // qw, width - left)
         pixels[:] = 0
         for part in range(lines * PARTS):
+            next_gy = address(gy, (k + 1, top, left, part * LANES))
+            prefetch(next_gy, height, gy.strides[1], length, gy.strides[2])
+            if fused:
+                next_code = address(code, (k + 1, top, left, part * LANES))
+                prefetch(next_code, height, code.strides[1], length, code.strides[2])
             for i in range(height):
                 for j in range(length):
                     value, at = (
@@ -155,6 +198,7 @@ def _transform_gradients(gy, code, k, m, first, tiles, columns, pool, fused, bia
                 g = load4(address(pixels, (i,)), BYTES)
                 store6(address(half, (i,)), BYTES, outputs_to_points(g[0], g[1], g[2], g[3]))
             at = address(m, (0, tile * lines + part // PARTS, k, part % PARTS * LANES))
+            prefetch_to_write(at + _AHEAD, 1, 0, _POINTS, m.strides[0])
             for i in range(6):
                 g = load4(address(half, (0,)) + i * BYTES, 6 * BYTES)
                 store6(at + i * m.strides[0], 6 * m.strides[0], outputs_to_points(g[0], g[1], g[2], g[3]))
@@ -172,13 +216,17 @@ def _add_inputs(v, c, gx, first, tiles, columns, padding):
         left = (first + tile) % columns * 4 - padding[1]
         for part in range(lines * PARTS):
             at = address(v, (0, tile * lines + part // PARTS, c, part % PARTS * LANES))
+            prefetch(at + _AHEAD, 1, 0, _POINTS, v.strides[0])
+            i0, i1, j0, j1 = max(0, -top), min(6, h - top), max(0, -left), min(6, w_ - left)
+            next_gx = address(gx, (c + 1, top + i0, left + j0, part * LANES))
+            prefetch_to_write(next_gx, i1 - i0, gx.strides[1], j1 - j0, gx.strides[2])
             for i in range(6):
                 d = load6(at + i * v.strides[0], 6 * v.strides[0])
                 store6(address(half, (0,)) + i * BYTES, 6 * BYTES, points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5]))
-            for i in range(max(0, -top), min(6, h - top)):
+            for i in range(i0, i1):
                 d = load6(address(half, (i,)), BYTES)
                 store6(address(half, (i,)), BYTES, points_to_inputs(d[0], d[1], d[2], d[3], d[4], d[5]))
-                for j in range(max(0, -left), min(6, w_ - left)):
+                for j in range(j0, j1):
                     to = address(gx, (c, top + i, left + j, part * LANES))
                     store(to, load(to) + load(address(half, (i, j))))
 
@@ -200,6 +248,7 @@ def _multiply(u, v, m, point, lines, walk):
     for line in range(0, lines, TARGET.lines):
         for tile in range(u.shape[1]):
             first, rows = tile_range(tile, tiles, HEIGHTS, count)
+            prefetch_to_write(address(m, (point, line, first, 0)), TARGET.lines, m.strides[1], rows, LINE_BYTES)
             multiply(
                 address(m, (point, line, first, 0)), LINE_BYTES, m.strides[1], 0, 0, 0,
                 address(u, (point, tile, 0, 0)), 4, TARGET.rows, address(v, (point, line, 0, 0)), v.strides[1],
@@ -232,6 +281,7 @@ def _multiply_weights(m, v, gu, point, lines, begin):
         for tile in range(tiles[0] + tiles[1]):
             first, rows = tile_range(tile, tiles, HEIGHTS, co)
             sums = address(gu, (point, first, start, 0))
+            prefetch_to_write(sums, rows, gu.strides[1], count, LINE_BYTES)
             begins = (0, 0, 0) if begin else (sums, gu.strides[1], LINE_BYTES)
             multiply(
                 sums, gu.strides[1], LINE_BYTES, begins[0], begins[1], begins[2],
