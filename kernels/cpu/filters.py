@@ -8,8 +8,8 @@ from .points import load6, points_to_weights, store6, weights_to_points
 from .simd import BYTES, LANES, address, load, store
 from .target import TARGET
 from .tiles import HEIGHTS, tile_range, tiles_of
+from .winograd_maps import POINTS
 
-_POINTS = 36
 _ROWS = -(-TARGET.rows // LANES) * LANES  # of a tile, in whole vectors
 _WEIGHTS = "f4[:,:,:,::1]"
 
@@ -24,7 +24,7 @@ def transform_weights(w, u, exchanged):
         first, rows = tile_range(tile, tiles, HEIGHTS, count)
         weights = np.zeros((3, 3, _ROWS), np.float32)
         half = np.empty((6, 3, LANES), np.float32)
-        points = np.empty((_POINTS, _ROWS), np.float32)
+        points = np.empty((POINTS, _ROWS), np.float32)
         for k in range(depth):
             for row in range(rows):
                 o, i = (k, first + row) if exchanged else (first + row, k)
@@ -40,7 +40,7 @@ def transform_weights(w, u, exchanged):
                     at = address(half, (y,))
                     d = weights_to_points(load(at), load(at + BYTES), load(at + 2 * BYTES))
                     store6(address(points, (6 * y, row)), 4 * _ROWS, d)
-            for point in range(_POINTS):
+            for point in range(POINTS):
                 for row in range(TARGET.rows):
                     u[point, tile, k, row] = points[point, row]
 
