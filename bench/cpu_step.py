@@ -2,7 +2,8 @@
 
 python bench/cpu_step.py             LeNet and AlexNet-lite, batch 128, 1 and 2 threads; writes results/cpu-step-*.json
 python bench/cpu_step.py --shapes    every op of the networks alone, gpucnn and PyTorch; writes results/cpu-shapes.json
-python bench/cpu_step.py --batches 32 128 512 --networks lenet --threads 1 --subjects gpucnn torch --output FOLDER
+python bench/cpu_step.py --batches 32 512    more batches: those that the same code was measured with on this machine stay
+python bench/cpu_step.py --networks lenet --threads 1 --subjects gpucnn torch --output FOLDER
 
 Every measurement is a process of its own, on one thread pinned to one core, and the subjects take turns, round by
 round: what disturbs the machine for a while then disturbs them all. A figure is the median over the rounds of each
@@ -157,6 +158,8 @@ def steps(options: Any, record: dict[str, Any], network: str) -> None:
         print(f"{network}, {name}: gradients off by {error['gradients']:.1e}", flush=True)
     if wrong:
         sys.exit(f"{network}: {', '.join(wrong)} compute something else: {found}")
+    file = options.output / f"cpu-step-{network}.json"
+    record["runs"] = measured_before(file, record["machine"], options)
     for batch, threads in product(options.batches, options.threads):
         where = {"network": network, "batch": batch, "threads": threads}
         rounds: dict[str, list[Any]] = {name: [] for name in options.subjects}
@@ -174,7 +177,17 @@ def steps(options: Any, record: dict[str, Any], network: str) -> None:
             print(f"{network}, batch {batch}, {threads} thread(s), {name}: {what}", flush=True)
         run["subjects"] = {name: gather(each, batch) for name, each in rounds.items() if each}
         run["ratio"] = {part: ratio(run["subjects"], part) for part in ("step", "eval")}
-        (options.output / f"cpu-step-{network}.json").write_text(json.dumps(record, indent=1) + "\n")
+        record["runs"].sort(key=lambda run: (run["batch"], run["threads"]))
+        file.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def measured_before(file: Path, machine: dict[str, Any], options: Any) -> list[dict[str, Any]]:
+    """The runs in `file` that are not to be measured again; none where another code, machine or day measured them."""
+    record = json.loads(file.read_text()) if file.exists() else {}
+    if record.get("machine") != machine:
+        return []
+    again = set(product(options.batches, options.threads))
+    return [run for run in record["runs"] if (run["batch"], run["threads"]) not in again]
 
 
 def shapes(options: Any, record: dict[str, Any]) -> None:

@@ -148,12 +148,11 @@ def _cut(whole, gw):
             gw[o, i] = whole[o, i]
 
 
-@compiled("void(f4[:,:], f4[:,:,:], f4[:,:], f4[:])", parallel=True)
+@compiled("void(f4[:,:], f4[:,:,:], f4[:,:], f4[:])")
 def _turn(x, panels, gy, gb):
     """x (ci, lanes) -> panels (lines, lanes, 16), zeros behind the last feature; gb = the sum of gy's lanes."""
     ci, lanes = x.shape
-    for index in prange(panels.shape[0]):
-        i = np.int64(index)
+    for i in range(panels.shape[0]):
         features = min(LINE, ci - i * LINE)
         whole = features // LANES * LANES
         for feature in range(0, whole, LANES):

@@ -199,6 +199,16 @@ def test_from_measurement_to_table(tmp_path):
     assert step_tables(record).count("| lenet | 3 | 1 | ") == 2
 
 
+def test_other_batches_of_the_same_code_and_machine_stay(tmp_path):
+    file = tmp_path / "cpu-step-lenet.json"
+    runs = [{"batch": batch, "threads": threads} for batch in (32, 128) for threads in (1, 2)]
+    options = argparse.Namespace(batches=[128], threads=[2])
+    assert cpu_step.measured_before(file, MACHINE, options) == []
+    file.write_text(json.dumps({"machine": MACHINE, "runs": runs}))
+    assert cpu_step.measured_before(file, MACHINE, options) == runs[:3]
+    assert cpu_step.measured_before(file, MACHINE | {"commit": "d"}, options) == []
+
+
 MACHINE = {
     "cpu": "A CPU, 2 cores",
     "isa": ["avx2"],
