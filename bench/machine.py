@@ -1,6 +1,5 @@
 """What a figure was measured on."""
 
-import os
 import platform
 import subprocess
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import gpucnn
+from gpucnn.cli.environment import cpu_name
 
 
 def describe() -> dict[str, Any]:
@@ -25,7 +25,7 @@ def describe() -> dict[str, Any]:
         cwd=Path(__file__).parent,
     ).stdout.strip()
     return {
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": f"{blas['name']} {blas['version']}",
@@ -63,10 +63,3 @@ def smi(*fields: str) -> dict[str, str]:
             if not done.returncode and done.stdout:
                 found[field] = done.stdout.splitlines()[0].strip()
     return found
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"

@@ -1,4 +1,4 @@
-"""The shape table of a model, made by running it once on zeros."""
+"""What each layer of a model makes of an input, and the shape table that follows from it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,27 +24,38 @@ class Row:
 
 def summarize(model: Module, input_shape: tuple[int, ...]) -> list[Row]:
     """Rows in the order in which the layers run; UsageError names the layer that cannot take its input."""
-    rows: list[Row] = []
-    layers = [(name, module) for name, module in model.named_modules() if not any(module.children())]
     first = next(model.parameters(), None)
     device, dtype = (first.device, first.dtype) if first else (CPU, np.float32)
     zeros = Tensor(np.zeros((1, *input_shape), dtype), device=device)
+    return [
+        Row(name, repr(layer), y.shape[1:], sum(p.data.size for p in layer.parameters()))
+        for name, layer, y in layer_outputs(model, zeros)
+    ]
+
+
+def layer_outputs(model: Module, x: Tensor) -> list[tuple[str, Module, Tensor]]:
+    """(dotted name, layer, output) of each layer in the order in which they run, in evaluation mode and unfused.
+
+    UsageError names the layer that cannot take its input.
+    """
+    outputs: list[tuple[str, Module, Tensor]] = []
+    layers = [(name, module) for name, module in model.named_modules() if not any(module.children())]
     modes = [(module, module.training) for module in model.modules()]
     try:
         for name, layer in layers:
-            layer.forward = _recorder(name, layer, rows)  # type: ignore[method-assign]
+            layer.forward = _recorder(name, layer, outputs)  # type: ignore[method-assign]
         with no_grad():
-            model.eval()(zeros)
+            model.eval()(x)
     finally:
         for _, layer in layers:
             vars(layer).pop("forward", None)
         for module, training in modes:
             module.training = training
-    return rows
+    return outputs
 
 
-def _recorder(name: str, layer: Module, rows: list[Row]) -> Any:
-    """layer.forward that also writes its row."""
+def _recorder(name: str, layer: Module, outputs: list) -> Any:
+    """layer.forward that also keeps its output."""
     forward = layer.forward
 
     def recorded(x: Tensor) -> Tensor:
@@ -54,7 +65,7 @@ def _recorder(name: str, layer: Module, rows: list[Row]) -> Any:
             raise UsageError(
                 f"{name} {layer!r} cannot take {x.shape[1:]}: {error}", "change the layer or the input"
             ) from None
-        rows.append(Row(name, repr(layer), y.shape[1:], sum(p.data.size for p in layer.parameters())))
+        outputs.append((name, layer, y))
         return y
 
     return recorded

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command import fail, gpucnn, succeed
 
 import gpucnn.functional as F
 from gpucnn import CPU, Tensor
 from gpucnn.checkpoint import load_weights, save_weights
-from gpucnn.cli import main
 from gpucnn.cli.run_folder import RunFolder, restore
 from gpucnn.data import load
 
@@ -36,32 +35,6 @@ def empty_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("GPUCNN_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
-
-
-def gpucnn(line):
-    """Run in this process; (exit code, stdout, stderr)."""
-    result = CliRunner().invoke(main, shlex.split(line))
-    return result.exit_code, result.stdout, result.stderr
-
-
-def succeed(line):
-    code, out, err = gpucnn(line)
-    assert code == 0, err
-    return out
-
-
-def fail(line, code, *patterns):
-    """It exits with `code`, says `error:` and `hint:` on stderr, shows no traceback, and writes nothing."""
-    before = sorted(Path().rglob("*"))
-    found, _, err = gpucnn(line)
-    assert found == code, err
-    assert err.startswith("error: ")
-    assert "\nhint: " in err
-    assert len(err.splitlines()) == 2, err
-    assert "Traceback" not in err
-    for pattern in patterns:
-        assert re.search(pattern, err), err
-    assert sorted(Path().rglob("*")) == before
 
 
 def test_train_leaves_a_whole_run(empty_folder):

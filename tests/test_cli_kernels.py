@@ -1,7 +1,6 @@
 """`gpucnn kernels` and `--device sim` as a user meets them."""
 
 import json
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,11 +13,10 @@ from pathlib import Path
 
 import gpucnn_kernels
 import pytest
-from click.testing import CliRunner
+from command import gpucnn
 from gpucnn_kernels import cases
 
 from gpucnn import DeviceError
-from gpucnn.cli import main
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_conv.cu"
 
@@ -26,12 +24,6 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "my_conv.cu"
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def gpucnn(line):
-    """(exit code, stdout, stderr)"""
-    result = CliRunner().invoke(main, shlex.split(line))
-    return result.exit_code, result.stdout, result.stderr
 
 
 def mine(old="", new=""):

@@ -15,6 +15,7 @@ from .eval import eval_
 from .kernels import kernels
 from .notes import heard_kernels
 from .output import program
+from .plot import plot
 from .predict import predict
 from .summary import summary
 from .train import train
@@ -77,5 +78,5 @@ def main() -> None:
     """
 
 
-for command in (train, eval_, predict, summary, data, kernels, doctor):
+for command in (train, eval_, predict, plot, summary, data, kernels, doctor):
     main.add_command(command)

@@ -20,6 +20,7 @@ from .. import __version__
 from ..backend import Device, probe_cuda, probe_kernels
 from ..data.files import cache_folder
 from ..errors import DeviceError
+from .environment import cores
 from .options import json_option
 from .output import Output
 
@@ -51,9 +52,8 @@ def doctor(as_json: bool) -> None:
 
 
 def _examine() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("gpucnn", __version__)
-    yield Finding("python", f"{platform.python_version()} on {platform.platform()}, {cores} cores")
+    yield Finding("python", f"{platform.python_version()} on {platform.platform()}, {cores()} cores")
     for package, mend in (("numpy", ""), ("numba", ""), ("scipy", ""), ("matplotlib", "pip install 'gpucnn[plot]'")):
         try:
             yield Finding(package, version(package))

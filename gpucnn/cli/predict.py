@@ -8,8 +8,8 @@ import numpy as np
 from .. import functional as F
 from ..autograd import no_grad
 from ..backend import parse_device
-from ..data import Batches, fit_images, read_image
 from ..tensor import Tensor
+from .inputs import picture_files
 from .options import device_options, json_option
 from .output import Output, short
 from .run_folder import restore
@@ -38,13 +38,9 @@ def predict(
     output = Output(as_json)
     where, _ = parse_device(device, kernels, fuse, precision=precision)
     model, meta = restore(run, where)
-    channels, *size = meta["input_shape"]
-    pixels = np.stack([read_image(path, channels, tuple(meta["image_size"]), meta["white"]) for path in images])
-    pixels, _ = fit_images(pixels, tuple(size), meta["dataset"])
-    no_labels = np.zeros(len(pixels), np.int64)
-    (batch,) = Batches(pixels, no_labels, len(pixels), device=where, mean=meta["mean"], std=meta["std"]).epoch(0)
+    x, _ = picture_files(images, meta, where)
     with no_grad():
-        logits = model(Tensor(batch.x, device=where))
+        logits = model(Tensor(x, device=where))
         probabilities = F.softmax(logits).numpy()
     results = []
     for path, p in zip(images, probabilities, strict=True):

@@ -1,14 +1,12 @@
-"""The folder of a run: written by `train`, read by `eval` and `predict`."""
+"""The folder of a run: written by `train`, read by `eval`, `predict` and `plot`."""
 
 import csv
 import json
-import platform
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,11 @@ from ..data import Dataset
 from ..errors import DataError, UsageError
 from ..models import Model, model_class
 from ..training import Epoch
+from .environment import environment
 
 WEIGHTS = "last.safetensors"
+METRICS = "metrics.jsonl"
+PICTURES = ("curves", "filters", "features", "confusion")  # of `gpucnn plot`
 META = ("model", "input_shape", "image_size", "white", "classes", "mean", "std", "dataset", "data_path", "epoch")
 
 
@@ -46,13 +47,14 @@ class RunFolder:
                 raise UsageError(f"--output-dir {path} exists already", "choose another, or replace it: --overwrite")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            for name in ("metrics.jsonl", "metrics.csv"):
+            for name in (METRICS, "metrics.csv"):
                 write_atomic(path / name, b"")
         except OSError as error:
             raise UsageError(
                 f"cannot write to {path}: {error.strerror}", "choose another folder: --output-dir DIR"
             ) from None
-        (path / "curves.png").unlink(missing_ok=True)
+        for picture in PICTURES:
+            (path / f"{picture}.png").unlink(missing_ok=True)
         shutil.rmtree(path / "samples", ignore_errors=True)
         return cls(path)
 
@@ -62,21 +64,13 @@ class RunFolder:
         lines = [f"{name} = {json.dumps(v, ensure_ascii=False)}\n" for name, v in given.items()]
         text = "".join(lines).replace("\x7f", "\\u007f")  # else strings and numbers are the same in JSON and TOML
         write_atomic(self.path / "config.toml", text.encode())
-        env = {
-            "command": sys.argv,
-            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "device": str(device),
-            "kernels": device.implementation,
-            "packages": {name: found for name in ("gpucnn", "numpy", "numba", "scipy") if (found := _version(name))},
-        }
+        env = {"command": sys.argv} | environment(device)
         write_atomic(self.path / "env.json", json.dumps(env, indent=2).encode())
 
     def add_metrics(self, epoch: Epoch) -> None:
         """Append one epoch to metrics.jsonl and metrics.csv."""
         values = asdict(epoch)
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with (self.path / METRICS).open("a") as file:
             file.write(json.dumps(values) + "\n")
         with (self.path / "metrics.csv").open("a", newline="") as file:
             writer = csv.DictWriter(file, values)
@@ -119,14 +113,25 @@ def restore(run: Path, device: Device) -> tuple[Model, dict[str, Any]]:
     return model.to(device).eval(), meta  # type: ignore[return-value]
 
 
+def folder_of(run: Path) -> Path:
+    """The folder of a run, which is named by itself or by the weights in it."""
+    return run if run.is_dir() else run.parent
+
+
+def read_metrics(run: Path) -> list[Epoch]:
+    """What each epoch of a run gave; DataError where that cannot be read, or no epoch was finished."""
+    path = folder_of(run) / METRICS
+    try:
+        epochs = [Epoch(**json.loads(line)) for line in path.read_text().splitlines()]
+    except FileNotFoundError:
+        raise DataError(f"no metrics at {path}", "give the folder of a run") from None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} holds no metrics of a run ({error})", "train again, or take another run") from None
+    if not epochs:
+        raise DataError(f"{path}: no epoch was finished", "train for one epoch at least")
+    return epochs
+
+
 def example_image(run: Path) -> Path:
     """A picture beside the weights to try `predict` with, or a made-up name where there is none."""
-    folder = run if run.is_dir() else run.parent
-    return next(iter(sorted(folder.glob("samples/*.png"))), Path("IMAGE.png"))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return next(iter(sorted(folder_of(run).glob("samples/*.png"))), Path("IMAGE.png"))

@@ -10,14 +10,14 @@ import numpy as np
 from ..backend import parse_device
 from ..cpu import prepare, set_threads, unfavourable
 from ..data import Batches, load
-from ..errors import DivergedError
+from ..errors import DeviceError, DivergedError
 from ..models import model_class
 from ..training import Epoch, fit, rehearse
 from .config import RECIPES, read_config, read_recipe
-from .curves import draw_curves
 from .notes import note
 from .options import Finite, data_options, device_options, json_option, threads_option
 from .output import Output, short
+from .plot import with_matplotlib
 from .progress import Progress
 from .recipe import make_optimizer, make_schedule, with_recipe
 from .run_folder import WEIGHTS, RunFolder, example_image
@@ -173,7 +173,7 @@ class Run:
         except DivergedError as error:
             error.hint += f"; the last good weights, after epoch {len(done)}, are in {short(folder.path)}"
             raise
-        curves = draw_curves(folder.path, done)
+        curves = _draw_curves(folder.path, done)
         last = done[-1]
         self.output.say(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}, by the last weights")
         self.output.say(f"weights, metrics{' and curves.png' if curves else ''} are in {short(folder.path)}")
@@ -214,3 +214,13 @@ class Run:
             "seed": self.flags["seed"],
             "run_dir": str(run_dir) if run_dir else None,
         }
+
+
+def _draw_curves(folder: Path, epochs: list[Epoch]) -> bool:
+    """Write curves.png; False where matplotlib is not installed."""
+    try:
+        drawings = with_matplotlib()
+    except DeviceError:
+        return False
+    drawings.write(drawings.curves(folder.name, epochs), folder / "curves.png")
+    return True

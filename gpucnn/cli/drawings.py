@@ -1,0 +1,172 @@
+"""The pictures of a run, each a Figure of matplotlib, which is imported with this file."""
+
+import math
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from ..checkpoint import write_atomic
+from ..training import Epoch
+
+Array = np.ndarray[Any, Any]
+
+TRAINING, TEST = "#7f9fbf", "#b03a2e"
+LABEL = 2  # columns of a label
+MOST = 16  # channels that are drawn, of as many as there are
+NO_DATES: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Replace `path` by the picture, in the format of its suffix; the same figure gives the same bytes."""
+    kind = path.suffix.removeprefix(".")
+    content = BytesIO()
+    with rc_context({"svg.hashsalt": "gpucnn"}):
+        figure.savefig(content, format=kind, dpi=120, metadata=NO_DATES[kind])
+    write_atomic(path, content.getvalue())
+
+
+def curves(name: str, epochs: Sequence[Epoch]) -> Figure:
+    """Loss and accuracy over the epochs."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    x = [e.epoch for e in epochs]
+    panels = (
+        ("loss: cross entropy, nats an image", [e.train_loss for e in epochs], [e.test_loss for e in epochs]),
+        ("accuracy, % of the images", [e.train_accuracy for e in epochs], [e.test_accuracy for e in epochs]),
+    )
+    for axes, (title, train, test) in zip(figure.subplots(1, 2), panels, strict=True):
+        axes.plot(x, train, ".-", color=TRAINING, label="training, mean over the epoch")
+        axes.plot(x, test, ".-", color=TEST, label="test, after the epoch")
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize="small")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.suptitle(f"{name}: {epochs[-1].test_accuracy:.2%} on the test set", fontsize="medium")
+    return figure
+
+
+def filters(title: str, w: Array, names: Sequence[str] = ()) -> Figure:
+    """Weights w (co, ci, kh, kw) on one scale, symmetrical about 0; `names` of the co outputs.
+
+    Three input channels are shown as the colours that they weigh, one as a row of tiles, more as a matrix of tiles:
+    a row an output channel, a column an input channel.
+    """
+    co, ci = w.shape[:2]
+    largest = float(np.abs(w).max()) or 1.0
+    shown = w[:MOST] if ci == 3 else w[:MOST, :MOST]
+    single = ci in (1, 3)
+    columns = min(len(shown), 8) if single else shown.shape[1]
+    tiles = list(shown / (2 * largest) + 0.5 if ci == 3 else shown.reshape(-1, 1, *w.shape[2:]))
+    rows = math.ceil(len(tiles) / columns)
+    width, height = (1.1, 1.4) if single else (0.55, 0.55)
+    size = max(columns * width + 1.4, 5), rows * height + 1
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, tile, name in zip(grid.flat, tiles, names or map(str, range(len(tiles))), strict=False):
+        drawn = axes.imshow(_pixels(tile), "RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
+        axes.set_title(name if single else "", fontsize="small")
+    if ci == 3:
+        how = f"the weights of red, green and blue as a colour: grey is 0, full colour ±{largest:.2g}"
+    else:
+        figure.colorbar(drawn, ax=grid, label="weight", aspect=30, shrink=0.6)
+        how = "" if single else "a row is an output channel, a column an input channel"
+    figure.suptitle("\n".join(filter(None, (title + _of(co, ci), how))), fontsize="medium")
+    return figure
+
+
+def _of(co: int, ci: int) -> str:
+    """Which of the channels are shown, where it is not all."""
+    parts = [f"first {MOST} of {count} {what}" for count, what in ((co, "outputs"), (ci, "inputs")) if count > MOST]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def matrix(title: str, w: Array) -> Figure:
+    """Weights w (co, ci) of a linear layer."""
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    largest = float(np.abs(w).max()) or 1.0
+    drawn = axes.imshow(w, "RdBu_r", vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest")
+    axes.set(title=title, xlabel="input", ylabel="output")
+    figure.colorbar(drawn, label="weight")
+    return figure
+
+
+def features(
+    title: str, picture: Array, layers: Sequence[tuple[str, Array]], chances: Sequence[tuple[str, float]]
+) -> Figure:
+    """`picture` (c, h, w), 0..1; of each layer its label and its output (c, h, w) or (features,); at the foot the
+    classes with their probabilities.
+    """
+    maps = [(label, y) for label, y in layers if y.ndim == 3]
+    vectors = [(label, y) for label, y in layers if y.ndim == 1]
+    columns = min(max([y.shape[0] for _, y in maps], default=8), 10)
+    heights = [1.6, *[0.75] * len(maps), *[0.35] * len(vectors), 0.2 * len(chances) + 0.5]
+    figure = Figure(figsize=(0.75 * (columns + LABEL) + 0.4, sum(heights) + 0.6), layout="constrained")
+    grid = figure.add_gridspec(len(heights), columns + LABEL, height_ratios=heights)
+    axes = figure.add_subplot(grid[0, LABEL:])
+    axes.imshow(_pixels(picture), "gray", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[], anchor="W")
+    _label(figure, grid[0, :LABEL], f"input\n{_by(picture.shape)}")
+    for row, (label, y) in enumerate(maps, 1):
+        _label(figure, grid[row, :LABEL], f"{label}\n{_by(y.shape)}" + f", first {columns}" * (len(y) > columns))
+        for column, each in enumerate(y[:columns]):
+            axes = figure.add_subplot(grid[row, LABEL + column])
+            axes.imshow(each, "gray", vmin=y.min(), vmax=y.max(), interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+    for row, (label, y) in enumerate(vectors, 1 + len(maps)):
+        _label(figure, grid[row, :LABEL], f"{label}, {len(y)}")
+        axes = figure.add_subplot(grid[row, LABEL:])
+        axes.imshow(y[None], "gray", aspect="auto", interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+    _label(figure, grid[-1, :LABEL], "probability")
+    axes = figure.add_subplot(grid[-1, LABEL:])
+    names, values = zip(*chances, strict=True)
+    axes.barh(range(len(names)), values, color=TEST, tick_label=names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.suptitle(f"{title}\neach layer from its least value, black, to its largest, white", fontsize="medium")
+    return figure
+
+
+def _label(figure: Figure, place: Any, text: str) -> None:
+    axes = figure.add_subplot(place)
+    axes.axis("off")
+    axes.text(1, 0.5, text, ha="right", va="center", fontsize="small", transform=axes.transAxes)
+
+
+def confusion(title: str, counts: Array, classes: Sequence[str]) -> Figure:
+    """counts (true class, predicted class), coloured by their share of the true class."""
+    size = len(classes)
+    side = min(max(0.45 * size + 2.5, 5), 14)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    drawn = axes.imshow(share, "Blues", vmin=0, vmax=1)
+    if size <= 30:
+        for (true, predicted), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if share[true, predicted] > 0.5 else "black"
+                axes.text(predicted, true, str(count), ha="center", va="center", fontsize="x-small", color=colour)
+        axes.set_xticks(range(size), classes, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(size), classes)
+    axes.set(title=title, xlabel="predicted class", ylabel="true class")
+    figure.colorbar(drawn, label="share of the true class", format=PercentFormatter(1, decimals=0), shrink=0.8)
+    return figure
+
+
+def _pixels(picture: Array) -> Array:
+    """(1, h, w) or (3, h, w) as matplotlib takes it."""
+    return picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,159 @@
+"""`gpucnn plot`: pictures of a run."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from .. import functional as F
+from ..autograd import no_grad
+from ..backend import Device, to_host
+from ..errors import DataError, DeviceError, UsageError, nearest
+from ..layers import Conv2d, Linear
+from ..summary import layer_outputs
+from ..tensor import Tensor
+from .inputs import on_test_images, picture_files
+from .options import data_options, device_options, json_option, threads_option
+from .output import Output, short
+from .run_folder import PICTURES, example_image, folder_of, read_metrics, restore
+
+SUFFIXES = (".png", ".svg", ".pdf")
+REFERENCE = Device("cpu", kernels="xp")  # enough for one picture, and nothing has to be compiled
+
+
+@click.group(short_help="Draw a run: curves, filters, features, confusion.")
+def plot() -> None:
+    """Pictures of a run, as PNG, SVG or PDF. RUN is a run folder, or a .safetensors file in one."""
+
+
+class Picture(NamedTuple):
+    """A figure, what there is to say of it in one line, and in --json."""
+
+    figure: Any
+    line: str
+    facts: dict[str, Any]
+
+
+def picture(draw: Callable[..., Picture]) -> click.Command:
+    """The command `gpucnn plot <name of draw>`: what `draw(drawings, run, ...)` draws, written to a file."""
+    name = draw.__name__
+
+    @plot.command(name)
+    @click.argument("run", type=click.Path(path_type=Path))
+    @click.option(
+        "-o", "--output", "file", type=click.Path(path_type=Path), help=f"The picture.  [default: RUN/{name}.png]"
+    )
+    @json_option
+    @wraps(draw)
+    def command(run: Path, file: Path | None, as_json: bool, **flags: Any) -> None:
+        output, path = Output(as_json), file or folder_of(run) / f"{name}.png"
+        if path.suffix not in SUFFIXES:
+            raise UsageError(
+                f"--output {path}: no picture has the suffix {path.suffix!r}", f"use {', '.join(SUFFIXES)}"
+            )
+        drawings = with_matplotlib()
+        drawn = draw(drawings, run, **flags)
+        if not path.parent.is_dir():
+            raise UsageError(f"--output {path}: there is no folder {path.parent}", f"mkdir -p {path.parent}")
+        drawings.write(drawn.figure, path)
+        output.say(f"{drawn.line}; {short(path)}")
+        output.result({"picture": str(path)} | drawn.facts)
+        output.next("plot", (*PICTURES, *PICTURES)[PICTURES.index(name) + 1], short(run))
+
+    return command
+
+
+def with_matplotlib() -> Any:
+    """The module drawings; DeviceError where matplotlib is not installed."""
+    try:
+        from . import drawings
+    except ModuleNotFoundError:
+        raise DeviceError("pictures need matplotlib, which is not installed", "pip install 'gpucnn[plot]'") from None
+    return drawings
+
+
+@picture
+def curves(drawings: Any, run: Path) -> Picture:
+    """Loss and accuracy of training and test over the epochs."""
+    epochs = read_metrics(run)
+    last = epochs[-1]
+    line = f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}"
+    facts = {"epochs": len(epochs), "test_accuracy": last.test_accuracy, "test_loss": last.test_loss}
+    return Picture(drawings.curves(folder_of(run).name, epochs), line, facts)
+
+
+@picture
+@click.option("--layer", metavar="NAME", help="Any layer with weights: see gpucnn summary.  [default: the first]")
+def filters(drawings: Any, run: Path, layer: str | None) -> Picture:
+    """The weights of a layer: those of the first one as what they are, small pictures."""
+    model, meta = restore(run, REFERENCE)
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, Conv2d | Linear)}
+    first, *_, last = (*layers, *layers)
+    name = first if layer is None else layer
+    if name not in layers:
+        raise nearest("layer with weights", name, layers)
+    w = to_host(layers[name].weight.data)
+    what = f"{len(w)} outputs, each of {_by(w.shape[1:])} weights"
+    title = f"{meta['model']} on {meta['dataset']}, after epoch {meta['epoch']}\n{name}: {what}"
+    if w.ndim == 2 and name == first:  # it reads the picture itself
+        w = w.reshape(-1, *meta["input_shape"])
+    figure = (
+        drawings.filters(title, w, meta["classes"] if name == last else ())
+        if w.ndim == 4
+        else drawings.matrix(title, w)
+    )
+    return Picture(figure, f"{name}: {what}", {"layer": name, "shape": layers[name].weight.shape})
+
+
+@picture
+@click.option("--image", type=click.Path(path_type=Path), help="A picture.  [default: the first of RUN/samples]")
+def features(drawings: Any, run: Path, image: Path | None) -> Picture:
+    """What each layer makes of one picture: its feature maps, down to the probabilities of the classes."""
+    model, meta = restore(run, REFERENCE)
+    path = image or example_image(run)
+    if image is None and not path.exists():
+        raise DataError(f"there is no picture in {folder_of(run) / 'samples'}", "name one: --image FILE")
+    x, pixels = picture_files([path], meta, REFERENCE)
+    outputs = layer_outputs(model, Tensor(x, device=REFERENCE))
+    probabilities = F.softmax(outputs[-1][2]).numpy()[0]
+    best = [(meta["classes"][i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")[:5]]
+    layers = [(f"{name} {type(layer).__name__}", to_host(y.data)[0]) for name, layer, y in outputs]
+    title = f"{meta['model']} on {path.name}: {best[0][0]}, {best[0][1]:.1%}"
+    figure = drawings.features(title, pixels[0] / meta["white"], layers, best)
+    facts = {
+        "image": str(path),
+        "layers": [{"name": name, "shape": y.shape[1:]} for name, _, y in outputs],
+        "labels": [{"label": label, "probability": p} for label, p in best],
+    }
+    return Picture(figure, title, facts)
+
+
+@picture
+@data_options
+@device_options
+@threads_option
+@click.pass_context
+def confusion(context: click.Context, drawings: Any, run: Path, **flags: Any) -> Picture:
+    """Which classes the model takes for which, over the test images."""
+    model, meta, data, batches, _ = on_test_images(context, run)
+    classes = meta["classes"]
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    with no_grad():
+        for batch in batches.epoch(0):
+            logits = model(Tensor(batch.x, device=batches.device))
+            np.add.at(counts, (to_host(batch.y), to_host(logits.data).argmax(1)), 1)
+    accuracy = counts.trace() / counts.sum()
+    title = f"{meta['model']} on the {counts.sum():,} test images of {data.name}: {accuracy:.2%} right"
+    wrong = counts - np.diag(counts.diagonal())
+    true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+    worst = f"{wrong.max()} of {counts[true].sum()} {classes[true]} were taken for {classes[predicted]}"
+    line = f"test accuracy {accuracy:.2%}" + f", {worst}" * bool(wrong.any())
+    facts = {"test_accuracy": float(accuracy), "classes": classes, "counts": counts.tolist()}
+    return Picture(drawings.confusion(title, counts, classes), line, facts)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
