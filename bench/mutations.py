@@ -22,7 +22,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import gpucnn_kernels
-from gpucnn_kernels import cases, offline, resources, sim
+from gpucnn_kernels import cases, channelslast, offline, resources, sim, tensorcores
 from gpucnn_kernels.check import check
 from gpucnn_kernels.launch import CudaC
 from machine import describe
@@ -32,6 +32,12 @@ KERNELS = Path(gpucnn_kernels.__file__).parent
 RESULTS = Path(__file__).parent / "results" / "mutations.json"
 PATIENCE = 3  # times the processor time of the kernels as they are
 VERDICTS = ("killed", "survived", "equivalent", "stillborn")
+SHARED = {  # files with kernels of several ops
+    "conv2d": ["conv2d", "conv2d_relu_maxpool"],
+    "mma": ["conv2d", "conv2d_relu_maxpool", "linear"],
+    "channelslast": ["conv2d", "linear"],
+}
+OWNERS = {"mma": tensorcores, "channelslast": channelslast}  # modules of kernels that are not <file>_raw.py
 FAULTS = "race out-of-bounds uninitialised divergent-barrier deadlock bad-mask misaligned bad-argument"
 
 
@@ -46,21 +52,21 @@ def judge(mutant: Mutant) -> tuple[str, str]:
     try:
         _install(mutant, ops)
         if mutant.kind == "double":
-            if any(resources.doubles(source.ptx("sm_80")) for source in _sources(ops, impl)):
+            if any(resources.doubles(source.ptx("sm_80")) for source in _sources(mutant, ops)):
                 return "killed", "double"
         else:
             for sanitize in (False, True):
                 for op in ops:
                     module, functions = _implementation(op, impl, mutant.function)
-                    table = [case for case in cases.table(op) if case.function in functions]
+                    table = [case for case in cases.table(op, impl) if case.function in functions]
                     for verdict in check(module, table, sanitize=sanitize):
                         if verdict.fault:
                             return "killed", _what(verdict.fault)
-        code = _code(ops, impl)
+        code = _code(mutant, ops)
     except (SyntaxError, sim.CompileError, offline.CompileError) as error:
         return "stillborn", str(error)
     _install(replace(mutant, end=mutant.start, new=""), ops)  # the kernels as they are
-    return ("equivalent" if code == _code(ops, impl) else "survived"), ""
+    return ("equivalent" if code == _code(mutant, ops) else "survived"), ""
 
 
 def _ops(mutant: Mutant) -> tuple[list[str], str]:
@@ -68,21 +74,30 @@ def _ops(mutant: Mutant) -> tuple[list[str], str]:
     stem, suffix = mutant.file.split(".")
     op, _, impl = stem.rpartition("_")
     if suffix == "cu":
-        return [stem], "tf32" if mutant.function.endswith("_innermost") else "raw"
+        on_tensor_cores = stem in OWNERS or mutant.function.endswith("_innermost")
+        return SHARED.get(stem, [stem]), "tf32" if on_tensor_cores else "raw"
     if impl in ("raw", "numba"):
         return [op], impl
     impl, user, mark = ("raw", "{}.cu", mutant.function) if suffix == "cuh" else ("numba", "{}_numba.py", stem)
-    ops = [op for op, impls in gpucnn_kernels.ops().items() if impl in impls]
-    return [op for op in ops if re.search(rf"\b{mark}\b", (KERNELS / user.format(op)).read_text())], impl
+    files = {op: KERNELS / user.format(op) for op, impls in gpucnn_kernels.ops().items() if impl in impls}
+    marked = [op for op, f in files.items() if f.exists() and re.search(rf"\b{mark}\b", f.read_text())]
+    return [user for op in marked for user in (SHARED.get(op, [op]) if impl == "raw" else [op])], impl
+
+
+def _files(mutant: Mutant, ops: list[str]) -> list[str]:
+    """The files of CUDA C, or the ops in Numba, whose code a mutant is in."""
+    if mutant.file.endswith(".cu"):
+        return [mutant.file.removesuffix(".cu")]
+    return [op for op in ops if not mutant.file.endswith(".cuh") or (KERNELS / f"{op}.cu").exists()]
 
 
 def _install(mutant: Mutant, ops: list[str]) -> None:
     text = (KERNELS / mutant.file).read_text()
     mutated = mutant.apply(text)
     if not mutant.file.endswith(".py"):
-        for op in ops:
-            kernels = gpucnn_kernels.load(op, "raw").kernels
-            kernels.__dict__["text"] = gpucnn_kernels.source(op).replace(text, mutated)
+        for file in _files(mutant, ops):
+            kernels = (OWNERS.get(file) or gpucnn_kernels.load(file, "raw")).kernels
+            kernels.__dict__["text"] = gpucnn_kernels.source(file).replace(text, mutated)
             kernels.__dict__.pop("signatures", None)
         return
     name = mutant.file.removesuffix(".py")
@@ -103,7 +118,7 @@ def _execute(name: str, text: str) -> None:
 def _implementation(op: str, impl: str, kernel: str) -> tuple[Any, set[str]]:
     """What to check for a kernel: a module, or the rung of a ladder, and the functions of the op that call it."""
     module: Any = gpucnn_kernels.load(op, impl)
-    every = {case.function for case in cases.table(op)}
+    every = {case.function for case in cases.table(op, impl)}
     rung = kernel.removeprefix(f"{op}_")
     longest = max((f for f in every if rung.startswith(f)), key=len, default="")
     if longest and hasattr(module, rung):
@@ -111,15 +126,16 @@ def _implementation(op: str, impl: str, kernel: str) -> tuple[Any, set[str]]:
     return module, {longest} if longest else every
 
 
-def _sources(ops: list[str], impl: str) -> Iterator[resources.Source]:
-    return (s for s in resources.sources() if s.op in ops and isinstance(s.kernels, CudaC) == (impl != "numba"))
+def _sources(mutant: Mutant, ops: list[str]) -> Iterator[resources.Source]:
+    files, numba = _files(mutant, ops), mutant.file.endswith(".py") and not mutant.file.endswith("_raw.py")
+    return (s for s in resources.sources() if s.op in files and isinstance(s.kernels, CudaC) != numba)
 
 
-def _code(ops: list[str], impl: str) -> list[str]:
+def _code(mutant: Mutant, ops: list[str]) -> list[str]:
     """The instructions of all kernels, without the lines of the source that they came from, and without numbers that
     Numba counts on from one compilation to the next."""
     lines = []
-    for source in _sources(ops, impl):
+    for source in _sources(mutant, ops):
         names: dict[str, str] = {}
         counted = re.compile(r"_ZN\w+|_cudapy_smem_\d+")
         ptx = counted.sub(lambda match, seen=names: seen.setdefault(match[0], f"name{len(seen)}"), source.ptx("sm_80"))

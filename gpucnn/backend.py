@@ -19,6 +19,7 @@ KINDS = {"cpu": ("xp", "cpu", "exact"), "cuda": _ON_GPU, "sim": _ON_GPU}
 _DEFAULT = {"cpu": "cpu", "cuda": "raw", "sim": "raw"}
 # What runs an op that the first kind has no kernels of, before xp does.
 _INSTEAD = {"exact": "cpu", **dict.fromkeys(_TENSOR_CORES, "raw")}
+_PARTS = {"conv2d_relu_maxpool": ("conv2d", "relu", "maxpool2d")}  # what an op does in one
 _DEVICES = "cpu, sim, cuda, cuda:1, cuda:2, ..."
 
 
@@ -93,8 +94,11 @@ class Device:
 
     @cached_property
     def _fused(self) -> set[str]:
+        """Not where kernels were named for a part of it, which would then not run."""
         named = _parse_kernels(self.kernels)[1] if self.kernels else {}
-        return {op for op, impl in self.implementation.items() if self.fuse and (impl != "xp" or op in named)}
+        own = (op for op, impl in self.implementation.items() if impl != "xp")
+        alone = (op for op in own if named.keys().isdisjoint(_PARTS.get(op, ())))
+        return {*alone, *named} if self.fuse else set()
 
     @cached_property
     def _modules(self) -> dict[tuple[str, str], Any]:
@@ -229,6 +233,11 @@ def probe_kernels(device: Device, kind: str) -> DeviceError | None:
     """None where kernels of `kind` compile, launch and compute a known answer on `device`; else what is missing."""
     where = Device(device.type, device.index, kind)
     try:
+        if device.type == "cuda" and kind in _TENSOR_CORES:
+            capability = int(where.xp.cuda.Device(device.index).compute_capability)  # 75 is 7.5
+            if capability < 80:
+                has = f"the GPU has compute capability {capability / 10}, its tensor cores need 8.0 or later for {kind}"
+                return DeviceError(has, "--precision fp32")
         x = where.xp.arange(16, dtype="float32").reshape(1, 1, 4, 4)
         y = to_host(where.kernel("avgpool2d").forward(x, (2, 2), (2, 2), (0, 0)))
     except Exception as error:  # whatever is missing shows as an error of its own kind

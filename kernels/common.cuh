@@ -68,6 +68,20 @@ __device__ inline void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], 
 }
 #endif
 
+// ReLU and max pooling over the sums of a window: the largest of them, and its code, which is the place of the first such
+// one or, where it is not above 0, 255. A NaN is the largest, and passes.
+template <int PLACES>
+__device__ inline float relu_of_largest(const float (&sums)[PLACES], unsigned char& code) {
+    float largest = sums[0];
+    int place = 0;
+#pragma unroll
+    for (int other = 1; other < PLACES; ++other)
+        if (sums[other] > largest || (sums[other] != sums[other] && largest == largest))
+            largest = sums[other], place = other;
+    code = largest <= 0.0f ? 255 : place;
+    return largest <= 0.0f ? 0.0f : largest;
+}
+
 // The sum, or the maximum, over the 32 lanes of a warp, the same bits in every lane: in each of five rounds a lane
 // adds what a partner has, and both add the same two numbers. All 32 lanes must come here.
 __device__ inline float warp_sum(float value) {

@@ -1,4 +1,5 @@
 // 2-D cross-correlation, forward and backward, float32, NCHW; the shapes and the formula are in conv2d_xp.py.
+// Rung 3 also with the ReLU and the pooling that follow it, as conv2d_relu_maxpool_xp.py says.
 //
 // A ladder: the same three passes, each rung with one idea more.
 //   1 naive   one thread computes one output
@@ -167,21 +168,28 @@ __device__ __forceinline__ void multiply_slice(
 
 // Block (i, j) computes pixels i * TILE_P... of all images, counted through, and channels j * TILE_C...
 // Step k of the depth is (c, ky, kx), the same for all threads, so it is counted up instead of divided out.
-extern "C" __global__ void __launch_bounds__(THREADS) conv2d_forward_gemm(
-    const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ b, float* __restrict__ y,
-    int n, int ci, int h, int w_, int co, int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow) {
+//
+// What follows the sums: POOL 0 nothing, 1 ReLU, 2 ReLU and the maximum of 2x2 pixels, both with their code. With POOL 2
+// pixels are counted window by window, those left out that no window reads, and a block takes the first pixel of all its
+// windows, then the second, ...: so the REG_P pixels of a thread are one window, whose maximum it finds in registers.
+template <int POOL>
+__device__ __forceinline__ void forward_gemm(
+    const float* x, const float* w, const float* b, float* y, unsigned char* code, int n, int ci, int h, int w_, int co,
+    int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow) {
+    constexpr int EDGE = POOL == 2 ? 2 : 1, PLACES = EDGE * EDGE, WINDOWS = TILE_P / PLACES;
+    static_assert(REG_P == 4, "as many as places in a window");
     __shared__ float xs[TILE_K][TILE_P];
     __shared__ __align__(16) float ws[TILE_K][TILE_C + 4];  // 4 more, or the TILE_K steps of a channel share a bank
     const int t = threadIdx.x, tx = t % TX, ty = t / TX;
-    const int p0 = blockIdx.x * TILE_P, o0 = blockIdx.y * TILE_C;
-    const int pixels = n * oh * ow, depth = ci * kh * kw;
+    const int q0 = blockIdx.x * WINDOWS, o0 = blockIdx.y * TILE_C;
+    const int rows = oh / EDGE, columns = ow / EDGE, windows = n * rows * columns, depth = ci * kh * kw;
     int iy[STAGED], ix[STAGED], at[STAGED];  // where the windows of the staged pixels start
 #pragma unroll
     for (int s = 0; s < STAGED; ++s) {
-        const int p = p0 + t + s * THREADS;
-        iy[s] = p < pixels ? p / ow % oh * sh - ph : h;  // h: every row of this window is outside
-        ix[s] = p % ow * sw - pw;
-        at[s] = (p / (oh * ow) * ci * h + iy[s]) * w_ + ix[s];
+        const int q = q0 + (t + s * THREADS) % WINDOWS, place = (t + s * THREADS) / WINDOWS;
+        iy[s] = q < windows ? (q / columns % rows * EDGE + place / EDGE) * sh - ph : h;  // h: every row is outside
+        ix[s] = (q % columns * EDGE + place % EDGE) * sw - pw;
+        at[s] = (q / (rows * columns) * ci * h + iy[s]) * w_ + ix[s];
     }
     float sums[REG_P][REG_C];
 #pragma unroll
@@ -211,22 +219,53 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_forward_gemm(
         __syncthreads();  // everybody has read it before the next one overwrites it
     }
 #pragma unroll
-    for (int i = 0; i < REG_P; ++i) {
-        const int p = p0 + tx + i * TX, to = (p / (oh * ow) * co) * oh * ow + p % (oh * ow);
+    for (int i = 0; i < REG_P / PLACES; ++i) {
+        const int q = q0 + tx + i * TX, to = q / (rows * columns) * co * rows * columns + q % (rows * columns);
 #pragma unroll
         for (int j = 0; j < REG_C; ++j) {
-            const int o = o0 + ty * REG_C + j;
-            if (p < pixels && o < co) y[to + o * oh * ow] = sums[i][j];
+            const int o = o0 + ty * REG_C + j, at = to + o * rows * columns;
+            if (q >= windows || o >= co) continue;
+            float window[PLACES];
+#pragma unroll
+            for (int place = 0; place < PLACES; ++place) window[place] = sums[i + place][j];
+            y[at] = POOL > 0 ? relu_of_largest(window, code[at]) : window[0];
         }
     }
+}
+
+// The convolution: a block computes a tile of pixels x channels.
+extern "C" __global__ void __launch_bounds__(THREADS) conv2d_forward_gemm(
+    const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ b, float* __restrict__ y,
+    int n, int ci, int h, int w_, int co, int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow) {
+    forward_gemm<0>(x, w, b, y, nullptr, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow);
+}
+// The convolution and its ReLU.
+extern "C" __global__ void __launch_bounds__(THREADS) conv2d_forward_relu(
+    const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ b, float* __restrict__ y,
+    unsigned char* __restrict__ code, int n, int ci, int h, int w_, int co, int kh, int kw, int sh, int sw, int ph,
+    int pw, int oh, int ow) {
+    forward_gemm<1>(x, w, b, y, code, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow);
+}
+// The convolution, its ReLU, and the maximum of 2x2 pixels.
+extern "C" __global__ void __launch_bounds__(THREADS) conv2d_forward_relu_pool(
+    const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ b, float* __restrict__ y,
+    unsigned char* __restrict__ code, int n, int ci, int h, int w_, int co, int kh, int kw, int sh, int sw, int ph,
+    int pw, int oh, int ow) {
+    forward_gemm<2>(x, w, b, y, code, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow);
 }
 
 // The same product with gy for x and input channels for output channels; the depth is co * ny * nx.
 // With a stride, row iy meets only the rows ky of a window with ky = iy + ph modulo sh. So the inputs fall into
 // sh * sw classes (ry, rx), and a block computes inputs of one class: it visits ny = kh / sh rows of the window
 // (rounded up or down), ky = ry, ry + sh, ..., and misses none. Without a stride there is one class.
-extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_input_gemm(
-    const float* __restrict__ gy, const float* __restrict__ w, float* __restrict__ gx, int n, int ci, int h, int w_,
+//
+// POOLED: what is multiplied is the gradient before ReLU and pooling, which is never stored: at an output pixel gy of its
+// window, of side 1 << shift, where the code names the pixel, else 0. `place` of a pixel is what the code would be.
+__device__ inline int place_in_window(int oy, int ox, int shift) { return (oy & shift) * 2 + (ox & shift); }
+
+template <bool POOLED>
+__device__ __forceinline__ void backward_input_gemm(
+    const float* gy, const unsigned char* code, int shift, const float* w, float* gx, int n, int ci, int h, int w_,
     int co, int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow) {
     __shared__ float gs[TILE_K][TILE_P];
     __shared__ __align__(16) float ws[TILE_K][TILE_C + 4];
@@ -236,13 +275,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_input_gemm
     const int qh = (h + sh - 1) / sh, qw = (w_ + sw - 1) / sw, pixels = n * qh * qw;  // inputs of a class, at most
     const int iy0 = (ry + ph * (sh - 1)) % sh, ix0 = (rx + pw * (sw - 1)) % sw;       // its first row and column
     const int ny = (kh - ry + sh - 1) / sh, nx = (kw - rx + sw - 1) / sw, depth = co * ny * nx;
+    const int rows = oh >> shift, columns = ow >> shift;  // of gy
     int oy[STAGED], ox[STAGED], at[STAGED];  // the outputs that have read the staged inputs at ky = ry, kx = rx
 #pragma unroll
     for (int s = 0; s < STAGED; ++s) {
         const int p = p0 + t + s * THREADS;
         oy[s] = p < pixels ? (p / qw % qh * sh + iy0 + ph - ry) / sh : -1;  // -1: outside, as all before it
         ox[s] = (p % qw * sw + ix0 + pw - rx) / sw;
-        at[s] = (p / (qh * qw) * co * oh + oy[s]) * ow + ox[s];
+        at[s] = p / (qh * qw) * co * rows * columns;
+        if (!POOLED) at[s] += oy[s] * ow + ox[s];
     }
     float sums[REG_P][REG_C] = {};
     int o = 0, jy = 0, jx = 0;
@@ -251,8 +292,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_input_gemm
         for (int k = 0; k < TILE_K; ++k) {
 #pragma unroll
             for (int s = 0; s < STAGED; ++s) {
-                const bool inside = o < co && (unsigned)(oy[s] - jy) < oh && (unsigned)(ox[s] - jx) < ow;
-                gs[k][t + s * THREADS] = inside ? gy[at[s] + (o * oh - jy) * ow - jx] : 0.0f;
+                const int vy = oy[s] - jy, vx = ox[s] - jx;
+                const bool inside = o < co && (unsigned)vy < rows << shift && (unsigned)vx < columns << shift;
+                const int from = POOLED ? at[s] + (o * rows + (vy >> shift)) * columns + (vx >> shift)
+                                        : at[s] + (o * oh - jy) * ow - jx;
+                const float g = inside ? gy[from] : 0.0f;  // both are read at once, not one after the other
+                const int named = POOLED && inside ? code[from] : 0;
+                gs[k][t + s * THREADS] = !POOLED || named == place_in_window(vy, vx, shift) ? g : 0.0f;
             }
             if (++jx == nx) jx = 0, ++jy;
             if (jy == ny) jy = 0, ++o;
@@ -277,6 +323,20 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_input_gemm
     }
 }
 
+// The gradient of the input: a block computes a tile of pixels x channels.
+extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_input_gemm(
+    const float* __restrict__ gy, const float* __restrict__ w, float* __restrict__ gx, int n, int ci, int h, int w_,
+    int co, int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow) {
+    backward_input_gemm<false>(gy, nullptr, 0, w, gx, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow);
+}
+// The same from the gradient and the code behind ReLU and pooling.
+extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_input_pooled(
+    const float* __restrict__ gy, const unsigned char* __restrict__ code, int shift, const float* __restrict__ w,
+    float* __restrict__ gx, int n, int ci, int h, int w_, int co, int kh, int kw, int sh, int sw, int ph, int pw,
+    int oh, int ow) {
+    backward_input_gemm<true>(gy, code, shift, w, gx, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow);
+}
+
 // gw as a matrix product: output channels x taps, summed over all pixels. A tap is a place (c, ky, kx) in a window;
 // behind the ci * kh * kw of them stands one more that reads 1 everywhere: its weight gradient is gb. The sum is far
 // longer than the matrix is large, so that one block for each tile would leave a GPU idle: the pixels are cut into
@@ -290,15 +350,16 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_input_gemm
 #define TILE_T 128
 #define REG_T (TILE_T / TX)
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_weight_gemm(
-    const float* __restrict__ gy, const float* __restrict__ x, float* __restrict__ partial, int chunk, int n, int ci,
+template <bool POOLED>
+__device__ __forceinline__ void backward_weight_gemm(
+    const float* gy, const unsigned char* code, int shift, const float* x, float* partial, int chunk, int n, int ci,
     int h, int w_, int co, int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow) {
     __shared__ __align__(16) float gs[TILE_S][TILE_C + 4];
     __shared__ float xs[TILE_S][TILE_T + 1];  // 1 more, or the pixels of a tap share a bank
     __shared__ int tap_at[TILE_T], tap_y[TILE_T], tap_x[TILE_T];
     const int t = threadIdx.x, tx = t % TX, ty = t / TX, lane = t % TILE_S;
     const int t0 = blockIdx.y * TILE_T, o0 = blockIdx.z * TILE_C;
-    const int pixels = n * oh * ow, taps = ci * kh * kw;
+    const int pixels = n * oh * ow, taps = ci * kh * kw, rows = oh >> shift, columns = ow >> shift;
     const int first = blockIdx.x * chunk, end = first + min(chunk, pixels - first);
     for (int i = t; i < TILE_T; i += THREADS) {
         const int c = (t0 + i) / (kh * kw), ky = (t0 + i) / kw % kh, kx = (t0 + i) % kw;
@@ -309,10 +370,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_weight_gem
     __syncthreads();  // the taps are complete before anybody stages
     float sums[REG_T][REG_C] = {};
     for (int q = first; q < end; q += TILE_S) {
-        const int p = q + lane, image = p / (oh * ow), iy = p / ow % oh * sh - ph, ix = p % ow * sw - pw;
-        const int g_at = image * co * oh * ow + p % (oh * ow), x_at = (image * ci * h + iy) * w_ + ix;
-        for (int o = t / TILE_S; o < TILE_C; o += THREADS / TILE_S)
-            gs[lane][o] = p < end && o0 + o < co ? gy[g_at + (o0 + o) * oh * ow] : 0.0f;
+        const int p = q + lane, image = p / (oh * ow), oy = p / ow % oh, ox = p % ow;
+        const int iy = oy * sh - ph, ix = ox * sw - pw, x_at = (image * ci * h + iy) * w_ + ix;
+        const int g_at = (image * co * rows + (oy >> shift)) * columns + (ox >> shift);
+        const bool passes = p < end && (!POOLED || (oy < rows << shift && ox < columns << shift));
+        for (int o = t / TILE_S; o < TILE_C; o += THREADS / TILE_S) {
+            const bool inside = passes && o0 + o < co;
+            const int from = g_at + (o0 + o) * rows * columns;
+            const float g = inside ? gy[from] : 0.0f;
+            const int named = POOLED && inside ? code[from] : 0;
+            gs[lane][o] = !POOLED || named == place_in_window(oy, ox, shift) ? g : 0.0f;
+        }
         for (int i = t / TILE_S; i < TILE_T; i += THREADS / TILE_S) {
             const bool inside = p < end && (unsigned)(iy + tap_y[i]) < h && (unsigned)(ix + tap_x[i]) < w_;
             xs[lane][i] = inside ? x[x_at + tap_at[i]] : t0 + i == taps ? 1.0f : 0.0f;
@@ -330,6 +398,20 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_weight_gem
             if (o < co && tap <= taps) partial[to + o * (taps + 1)] = sums[i][j];
         }
     }
+}
+
+// The gradient of the weights: a block computes a tile of taps x channels, of one split.
+extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_weight_gemm(
+    const float* __restrict__ gy, const float* __restrict__ x, float* __restrict__ partial, int chunk, int n, int ci,
+    int h, int w_, int co, int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow) {
+    backward_weight_gemm<false>(gy, nullptr, 0, x, partial, chunk, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow);
+}
+// The same from the gradient and the code behind ReLU and pooling.
+extern "C" __global__ void __launch_bounds__(THREADS) conv2d_backward_weight_pooled(
+    const float* __restrict__ gy, const unsigned char* __restrict__ code, int shift, const float* __restrict__ x,
+    float* __restrict__ partial, int chunk, int n, int ci, int h, int w_, int co, int kh, int kw, int sh, int sw, int ph,
+    int pw, int oh, int ow) {
+    backward_weight_gemm<true>(gy, code, shift, x, partial, chunk, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow);
 }
 
 // partial (splits, co, taps + 1) -> gw (co, taps) and gb (co,). A block adds up 32 columns: thread (column, row) every

@@ -9,6 +9,7 @@ from .convolution import (
     TAPS,
     THREADS,
     TILES,
+    Geometry,
     backward_input_result,
     backward_weight_result,
     channel_tile,
@@ -40,10 +41,7 @@ def backward_input(
 ) -> Array:
     """gx (n, ci, h, w)."""
     g, gx = backward_input_result(gy, w, x_shape, stride, padding, out)
-    tile = channel_tile(g.ci)
-    pixels = g.n * ceil_div(g.h, g.sh) * ceil_div(g.w_, g.sw)  # of each of the sh * sw classes
-    grid = g.sh * g.sw * ceil_div(pixels, TILES[tile].pixels), ceil_div(g.ci, tile)
-    kernels.launch("conv2d_backward_input_gemm", grid, (THREADS,), (gy, w, gx, *g), defines=(f"-DTILE_C={tile}",))
+    gradient_of_input("conv2d_backward_input_gemm", (gy,), w, gx, g)
     return gx
 
 
@@ -52,14 +50,31 @@ def backward_weight(
 ) -> tuple[Array, Array]:
     """gw (co, ci, kh, kw) and gb (co,). workspace: a float32 array of `convolution.workspace_size` or more elements."""
     g, gw, gb = backward_weight_result(gy, x, w_shape, stride, padding, out)
-    tile, partial, (count, chunk) = channel_tile(g.co), partial_sums(gy, g, workspace), splits(g)
+    gradient_of_weights("conv2d_backward_weight_gemm", (gy,), x, gw, gb, g, workspace)
+    return gw, gb
+
+
+# What a gradient is made of: (gy,), or (gy, code, shift) where ReLU and pooling follow.
+
+
+def gradient_of_input(kernel: str, gradient: tuple, w: Array, gx: Array, g: Geometry) -> None:
+    """Launch a kernel that computes gx."""
+    tile = channel_tile(g.ci)
+    pixels = g.n * ceil_div(g.h, g.sh) * ceil_div(g.w_, g.sw)  # of each of the sh * sw classes
+    grid = g.sh * g.sw * ceil_div(pixels, TILES[tile].pixels), ceil_div(g.ci, tile)
+    kernels.launch(kernel, grid, (THREADS,), (*gradient, w, gx, *g), defines=(f"-DTILE_C={tile}",))
+
+
+def gradient_of_weights(
+    kernel: str, gradient: tuple, x: Array, gw: Array, gb: Array, g: Geometry, workspace: Array | None
+) -> None:
+    """Launch a kernel that computes gw and gb in parts, and the one that adds them."""
+    tile, partial, (count, chunk) = channel_tile(g.co), partial_sums(x, g, workspace), splits(g)
     defines = (f"-DTILE_C={tile}",)
     grid: tuple = (count, ceil_div(g.taps + 1, TAPS), ceil_div(g.co, tile))
-    arguments: tuple = (gy, x, partial, chunk, *g)
-    kernels.launch("conv2d_backward_weight_gemm", grid, (THREADS,), arguments, defines=defines)
+    kernels.launch(kernel, grid, (THREADS,), (*gradient, x, partial, chunk, *g), defines=defines)
     grid, arguments = (ceil_div(g.co * (g.taps + 1), 32),), (partial, gw, gb, count, g.co, g.taps)
     kernels.launch("conv2d_backward_weight_reduce", grid, (256,), arguments, defines=defines)
-    return gw, gb
 
 
 # The ladder of conv2d.cu: a function for each rung, the last ones being those above.

@@ -20,7 +20,7 @@ def inventory(monkeypatch):
     monkeypatch.setattr(gpucnn.backend.gpucnn_kernels, "ops", lambda: INVENTORY)
 
 
-def fake_cupy(answer=42, fault=None):
+def fake_cupy(answer=42, fault=None, capability="80"):
     """As much of CuPy as the probe uses: a kernel that writes `answer`, or a driver that raises."""
 
     class FakeDevice(nullcontext):
@@ -29,6 +29,8 @@ def fake_cupy(answer=42, fault=None):
                 raise fault
             super().__init__()
             self.index = index
+
+        compute_capability = capability
 
         def use(self):
             cupy.current = self.index
@@ -41,6 +43,7 @@ def fake_cupy(answer=42, fault=None):
 
     cupy = ModuleType("cupy")
     vars(cupy).update(cuda=SimpleNamespace(Device=FakeDevice), RawKernel=kernel, zeros=np.zeros, int32=np.int32)
+    cupy.arange = np.arange
     return cupy
 
 
@@ -277,6 +280,31 @@ def test_a_precision_is_a_kind_of_kernels(precision, kind, monkeypatch):
     words = parse_device("sim", precision=precision)[0].kernels_in_words()
     assert words.endswith({"fp32": "products in fp32 by FFMA"}.get(precision, f"products in {precision}"))
     assert Device("sim", kernels="tf32x3").kernels_in_words().endswith("products in fp32 by 3xTF32")
+
+
+ANSWER = np.array([2.5, 4.5, 10.5, 12.5], np.float32)
+
+
+@pytest.mark.parametrize("capability, words", [("61", "6.1"), ("75", "7.5")])
+@pytest.mark.parametrize("chosen", [{"precision": "tf32"}, {"precision": "bf16"}, {"kernels": "conv2d=tf32x3"}])
+def test_a_gpu_without_such_tensor_cores(capability, words, chosen, cupy, monkeypatch):
+    cupy(fake_cupy(capability=capability))
+    monkeypatch.setattr("gpucnn_kernels.avgpool2d_raw.forward", lambda *arguments: ANSWER)
+    kind = chosen.get("precision", "tf32x3")
+    with pytest.raises(DeviceError) as error:
+        parse_device("cuda", **chosen)
+    text = f"the GPU has compute capability {words}, its tensor cores need 8.0 or later for {kind}"
+    assert str(error.value) == f"{kind} kernels do not run on cuda:0: {text}"
+    assert error.value.hint == "--precision fp32"
+    assert error.value.exit_code == 3
+    assert parse_device("cuda", precision="fp32")[0] == Device("cuda", kernels="raw")
+
+
+@pytest.mark.parametrize("capability", ["80", "90", "100"])
+def test_a_gpu_with_tensor_cores(capability, cupy, monkeypatch):
+    cupy(fake_cupy(capability=capability))
+    monkeypatch.setattr("gpucnn_kernels.avgpool2d_raw.forward", lambda *arguments: ANSWER)
+    assert parse_device("cuda", precision="bf16")[0] == Device("cuda", kernels="bf16")
 
 
 def test_a_precision_on_the_cpu(cupy):

@@ -319,9 +319,9 @@ def test_tables_of_a_gpu(record, tmp_path):
     has_torch = steps["machine"]["torch"] is not None
     assert text.count("| tinydigits-cnn | 2 | fp32 |") == has_torch
     assert "Left out" not in text
-    assert gpu_tables.gate_table(gates).count("| raw | 5 |") == 1
+    assert gpu_tables.gate_table(gates).count("| raw | 6 |") == 1
     text = gpu_tables.layer_table(layers, header)
-    assert text.count("| raw |") == sum("raw" in row["ours"] for row in layers["rows"].values()) == 5
+    assert text.count("| raw |") == sum("raw" in row["ours"] for row in layers["rows"].values()) == 7
     assert text.count("| numba |") == 2
     rows = {"gemm tf32": {"tflops": 300.0}, "copy": {"gbs": 4000.0}, "versions": {"tflops_ffma": 60.0}}
     tops = gpu_tables.ceilings({"rows": rows})

@@ -32,7 +32,14 @@ def test_who_fuses():
     assert FUSED.fuses("conv2d_relu_maxpool")
     assert not UNFUSED.fuses("conv2d_relu_maxpool")
     assert not Device(kernels="conv2d_relu_maxpool=xp", fuse=False).fuses("conv2d_relu_maxpool")
-    assert not Device("sim").fuses("conv2d_relu_maxpool")
+    assert Device("sim").fuses("conv2d_relu_maxpool")
+    assert not Device("sim", kernels="numba").fuses("conv2d_relu_maxpool")
+
+
+@pytest.mark.parametrize("part", ["conv2d=numba", "maxpool2d=numba", "relu=xp", "conv2d=examples/my_conv.cu"])
+def test_kernels_that_were_named_for_a_part_run(part):
+    assert not Device("sim", kernels=f"raw,{part}").fuses("conv2d_relu_maxpool")
+    assert Device("sim", kernels=f"raw,{part},conv2d_relu_maxpool=raw").fuses("conv2d_relu_maxpool")
 
 
 @pytest.mark.parametrize(
