@@ -1,12 +1,11 @@
 """How fast is every pass of every layer alone, in gpucnn and in PyTorch, both in one CUDA graph of many calls?
 
 The calls take turns with sets of arrays that together are twice as large as the L2 cache, so that each reads and
-writes memory, as it does in a step of a large network. Bytes are those of every operand once, 4 for a number.
+writes memory, as it does in a step of a large network. Operations and bytes are those of gpucnn/costs.py.
 """
 
 from collections.abc import Callable
 from functools import partial
-from math import prod
 from typing import Any
 
 import gpu_ops
@@ -38,9 +37,8 @@ def layers(job: Job) -> None:
 
 def _pass(job: Job, op: Op, part: str, batch: int) -> dict[str, Any]:
     """Both sides' times; ratio: of the mode's fastest PyTorch to each kind of kernels."""
-    flops = 2 * gpu_ops.multiplications(op, batch) * (1 + op.needs_gx if part == "backward" else 1)
-    size = moved(op, part, batch)
-    found: dict[str, Any] = {"networks": op.networks, "flops": flops, "bytes": size, "ours": {}, "torch": {}}
+    cost = gpu_ops.cost(op, part, batch)
+    found: dict[str, Any] = {"networks": op.networks, "flops": cost.flops, "bytes": cost.bytes, "ours": {}, "torch": {}}
     for kind in kinds(job.device, gpu_ops.implemented_as(op), job.tiny):
         found["ours"][kind] = _timed(job, found, partial(_ours, job, op, part, batch, kind))
     modes = GATES if op.w else ("fp32-ieee",)  # pooling rounds nothing
@@ -57,15 +55,6 @@ def _pass(job: Job, op: Op, part: str, batch: int) -> dict[str, Any]:
         if times and "us" in our:
             found["ratio"][kind] = round(min(times) / our["us"], 3)
     return found
-
-
-def moved(op: Op, part: str, n: int) -> int:
-    """Bytes of a pass's operands and results; a code of max pooling has one byte, whatever PyTorch's has."""
-    x, y, w = (prod(shape) for shape in ((n, *op.x), gpu_ops.y_shape(op, n), op.w or (0,)))
-    b = op.w[0] if op.w and part != "gx" else 0
-    if part == "backward":
-        x, w = (1 + op.needs_gx) * x, 2 * w
-    return 4 * (x + y + w + b) + (0 if op.kind in ("conv2d", "linear") else y)
 
 
 def _timed(job: Job, row: dict[str, Any], make: Callable[[], Any]) -> dict[str, Any]:
@@ -88,7 +77,7 @@ def _ours(job: Job, op: Op, part: str, batch: int, kind: str) -> Any:
     xp = job.clock.cupy if job.device == "cuda" else np
     module = gpucnn_kernels.load(gpu_ops.implemented_as(op), kind)
     drawn, calls = gpu_ops.draw(op, batch).map(xp.asarray), []
-    for _ in range(sets(job.clock, moved(op, part, batch))):
+    for _ in range(sets(job.clock, gpu_ops.cost(op, part, batch).bytes)):
         copied = drawn.map(lambda array: array.copy())
         if kind in CHANNELS_LAST and op.kind != "linear":  # as these kernels hand them to each other
             copied.x, copied.gy = channels_last(copied.x), channels_last(copied.gy)
@@ -108,7 +97,7 @@ def _theirs(job: Job, op: Op, part: str, batch: int, mode: str, last: bool) -> A
     drawn = gpu_ops.draw(op, batch).map(arranged)
     calls = [
         gpu_ops.theirs(torch, op, drawn.map(lambda array: array.clone()))[part]
-        for _ in range(sets(job.clock, moved(op, part, batch)))
+        for _ in range(sets(job.clock, gpu_ops.cost(op, part, batch).bytes))
     ]
     return job.clock.theirs(_again(calls, job))
 

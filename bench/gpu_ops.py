@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from cpu_shapes import Op, ops
-from gpucnn_kernels.arrays import out_size
 from gpucnn_kernels.shapetable import SHAPES
 
 import gpucnn as g
+from gpucnn import costs
 from gpucnn.models import model_class
 
 Array = Any
@@ -40,7 +40,7 @@ class Fused(Op):
 def layers() -> list[Op]:
     """Those of both networks, alone and as they run fused: pooling, then those with most to multiply first."""
     alone = [op for op in ops() if {*NETWORKS} & {*op.networks}]
-    return sorted([*fused(), *alone], key=lambda op: (bool(op.w), -multiplications(op, 1)))
+    return sorted([*fused(), *alone], key=lambda op: (bool(op.w), -cost(op, "forward", 1).flops))
 
 
 def fused() -> list[Fused]:
@@ -76,18 +76,14 @@ def odd() -> list[tuple[int, Op]]:
 
 
 def y_shape(op: Op, n: int) -> tuple[int, ...]:
-    if op.kind == "linear":
-        return n, op.w[0]
-    if isinstance(op, Fused):
-        _, co, oh, ow = y_shape(op.convolution, n)
-        return n, co, oh // op.arguments[2][0], ow // op.arguments[2][1]
-    size, stride, padding = (op.w[2:], *op.arguments) if op.w else op.arguments
-    return n, op.w[0] if op.w else op.x[0], *out_size(op.x[1:], size, stride, padding)
+    return costs.y_shape(op.kind, (n, *op.x), op.w, op.arguments)
 
 
-def multiplications(op: Op, n: int) -> int:
-    """Of one pass: forward, or one gradient."""
-    return prod(y_shape(getattr(op, "convolution", op), n)) * prod(op.w[1:]) if op.w else 0
+def cost(op: Op, part: str, n: int) -> costs.Cost:
+    """Of a pass, by the names above."""
+    passes = costs.passes(op.kind, (n, *op.x), op.w, op.arguments, op.needs_gx or part == "gx")
+    gradients = {"gx": "backward_input" if op.w else "backward", "gw": "backward_weight"}
+    return passes[gradients.get(part, part)]
 
 
 @dataclass

@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Any
 
 from .backend import Array, Device
+from .profiling import in_pass
 
 _tape_numbers = itertools.count()
 _recording = [True]  # a one-element list: changing it in no_grad needs no `global`
@@ -60,7 +61,8 @@ class Function:
         recorded = _recording[0] and True in needs
         if recorded:
             function.needs = tuple(needs)
-        y = inputs[0].like(function.forward(*[x.data for x in inputs]))
+        with in_pass(function, "forward", inputs):
+            y = inputs[0].like(function.forward(*[x.data for x in inputs]))
         if recorded:
             function.inputs = inputs
             function.number = next(_tape_numbers)
@@ -86,7 +88,8 @@ class Function:
 
     def run_backward(self) -> None:
         """Hand the gradients of the inputs on to whatever produced them, and let go of everything."""
-        gradients = self.backward(self.gy)
+        with in_pass(self, "backward"):
+            gradients = self.backward(self.gy)
         if not isinstance(gradients, tuple):
             gradients = (gradients,)
         for x, needed, gx in zip(self.inputs, self.needs, gradients, strict=True):

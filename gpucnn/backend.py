@@ -1,5 +1,7 @@
 """Where arrays live and which kernels run: the only file that knows NumPy from CuPy."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -8,8 +10,10 @@ from types import ModuleType
 from typing import Any
 
 import gpucnn_kernels
+from gpucnn_kernels.arrays import out_size as out_size  # for those who may not look at kernels themselves
 
 from .errors import DeviceError, UsageError
+from .profiling import named
 
 Array = Any  # cupy.ndarray on CUDA, numpy.ndarray elsewhere
 
@@ -115,7 +119,7 @@ class Device:
         if (op, impl) not in self._modules:
             module = own_kernels(op, impl) if impl.endswith(".cu") else gpucnn_kernels.load(op, impl)
             self._modules[op, impl] = module
-        return self._modules[op, impl]
+        return named(self._modules[op, impl], f"{op}_{impl}")
 
     def kernels_in_words(self) -> str:
         """What `implementation` says, in short: `"raw, xp for philox; products in fp32 by FFMA"`."""
@@ -174,6 +178,18 @@ def recorder(device: Device) -> Any:
     from gpucnn_kernels.recording import Recording
 
     return Recording
+
+
+def watched_launches(watch: Callable[[str], AbstractContextManager]) -> AbstractContextManager:
+    """Inside, each kernel on a GPU is launched within `watch(its name)`."""
+    from gpucnn_kernels.recording import watched
+
+    def launch(kernel: Any, arguments: Any) -> bool:
+        with watch(kernel.__name__):
+            kernel(*arguments)
+        return True
+
+    return watched(launch)
 
 
 def to_host(array: Array) -> Any:

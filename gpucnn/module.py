@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Device, to_host
+from .profiling import in_layer
 from .tensor import Tensor
 
 
@@ -26,7 +27,8 @@ class Module:
     training = True
 
     def __call__(self, *inputs: Any) -> Any:
-        return self.forward(*inputs)
+        with in_layer(self):
+            return self.forward(*inputs)
 
     def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError

@@ -8,6 +8,7 @@ from .backend import Array, Device, to_host
 from .errors import GpucnnError
 from .flat import Flat
 from .module import Parameter
+from .profiling import annotate
 
 
 class Optimizer:
@@ -93,10 +94,11 @@ class Optimizer:
                 hint = "use them in forward, or set requires_grad = False on them"
                 raise GpucnnError(f"no gradient reached {', '.join(lost)}", hint)
         self.steps += 1
-        self.take_in()
-        for flat in self._vectors:
-            for part in flat.collect():
-                self.update(flat.device, flat.p[part], flat.g[part], *(vector[part] for vector in flat.state))
+        with annotate("optimizer"):
+            self.take_in()
+            for flat in self._vectors:
+                for part in flat.collect():
+                    self.update(flat.device, flat.p[part], flat.g[part], *(vector[part] for vector in flat.state))
 
     def update(self, device: Device, p: Array, g: Array, *state: Array) -> None:
         """Change p and the state in place, given the gradient; vectors (n,) that hold many parameters."""

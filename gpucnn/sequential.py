@@ -8,6 +8,7 @@ from . import functional as F
 from .backend import Device
 from .layers import Conv2d, MaxPool2d, ReLU
 from .module import Module
+from .profiling import in_layer
 from .tensor import Tensor
 
 
@@ -44,8 +45,13 @@ def fused(modules: list[Module], device: Device, dtype: Any) -> Iterator[Callabl
             waiting.pop()
         else:
             size = (1, 1)
-        arguments = {"weight": layer.weight, "bias": layer.bias, "stride": layer.stride, "padding": layer.padding}
-        yield partial(F.conv2d_relu_maxpool, **arguments, pool=size)
+        yield partial(_together, layer, pool=size)
+
+
+def _together(layer: Conv2d, x: Tensor, pool: tuple[int, int]) -> Tensor:
+    """The convolution with the ReLU and the pooling behind it; to profilers, all of it is the convolution's."""
+    with in_layer(layer):
+        return F.conv2d_relu_maxpool(x, layer.weight, layer.bias, layer.stride, layer.padding, pool)
 
 
 def _pool_size(layer: Any) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ from .graph import Graph, Repeated
 from .layers import Dropout
 from .module import Module
 from .optim import Optimizer
+from .profiling import annotate
 
 
 class Meter:
@@ -33,7 +34,8 @@ class Meter:
 
     def add(self, loss: Array, logits: Array, y: Array) -> None:
         """Take in one batch: its mean loss, its logits (n, classes) and its labels (n,)."""
-        self.device.kernel("tally").add(self.sums, loss, logits, y, out=self.sums)
+        with annotate("tally"):
+            self.device.kernel("tally").add(self.sums, loss, logits, y, out=self.sums)
 
     def read(self) -> tuple[float, float]:
         """(mean loss, accuracy); waits for the device."""
@@ -70,11 +72,13 @@ class HostSteps:
 
     def __call__(self) -> int:
         """The number of steps made."""
-        batch, self.optimizer.lr = next(self._batches)
-        self._place(self._epoch, batch.samples)
-        loss, logits = self.graph(batch.x, batch.y)
-        self.optimizer.step()
-        self.meter.add(loss, logits, batch.y)
+        with annotate("step"):
+            with annotate("batch"):
+                batch, self.optimizer.lr = next(self._batches)
+            self._place(self._epoch, batch.samples)
+            loss, logits = self.graph(batch.x, batch.y)
+            self.optimizer.step()
+            self.meter.add(loss, logits, batch.y)
         self.meter.images += len(batch.y)
         return 1
 
@@ -143,7 +147,8 @@ class DeviceSteps(HostSteps):
         if self._done == self._whole:
             samples, words, y = (part[self._whole * n :] for part in self._drawn)
             self._position += 1
-            self._train(self.train.images(samples, words), y, samples, self._last_rate)
+            with annotate("step"):
+                self._train(samples, words, y, self._last_rate)
             self.meter.images += len(y)
             return 1
         count, run = next((c, run) for c, run in self._repeated.items() if c <= self._whole - self._done)
@@ -163,16 +168,25 @@ class DeviceSteps(HostSteps):
         samples, words, y = self._dealt
         for _ in range(count):
             counts = self._position, self._first
-            deal.forward(*self._drawn, self._rates, *counts, n, out=(*self._dealt, self._rate, self._position))
-            self._train(self.train.images(samples, words), y, samples, self._rate)
+            with annotate("step"):
+                with annotate("batch"):
+                    deal.forward(*self._drawn, self._rates, *counts, n, out=(*self._dealt, self._rate, self._position))
+                self._train(samples, words, y, self._rate)
         return self._state
 
     def _is_repeatable(self) -> bool:
         return self.optimizer.repeatable and self.graph.repeatable
 
-    def _train(self, x: Array, y: Array, samples: Array, rate: float | Array) -> None:
+    def _train(self, samples: Array, words: Array, y: Array, rate: float | Array) -> None:
+        with annotate("batch"):
+            x = self.train.images(samples, words)
         self._place(self._epoch_number, samples)
         self.optimizer.lr = rate
         loss, logits, *_ = self.graph.run(x, y)
         self.optimizer.step()
         self.meter.add(loss, logits, y)
+
+
+def steps_on(device: Device) -> type[HostSteps]:
+    """The steps that suit a device."""
+    return HostSteps if device.type == "cpu" else DeviceSteps

@@ -1,25 +1,32 @@
-"""What each layer of a model makes of an input, and the shape table that follows from it."""
+"""What each layer of a model makes of an input, and the table of shapes and arithmetic that follows from it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .autograd import no_grad
 from .backend import CPU
+from .costs import Costs
 from .errors import UsageError
 from .module import Module
+from .profiling import listening
 from .tensor import Tensor
 
 
 @dataclass(frozen=True)
 class Row:
-    """One layer: dotted name, the layer as text, output shape without the batch, number of parameters."""
+    """One layer: dotted name, the layer as text, output shape without the batch, number of parameters.
+
+    flops, training_flops: floating-point operations an image, of its forward pass and of all its passes: see costs.py.
+    """
 
     name: str
     layer: str
     output_shape: tuple[int, ...]
     parameters: int
+    flops: int
+    training_flops: int
 
 
 def summarize(model: Module, input_shape: tuple[int, ...]) -> list[Row]:
@@ -27,10 +34,15 @@ def summarize(model: Module, input_shape: tuple[int, ...]) -> list[Row]:
     first = next(model.parameters(), None)
     device, dtype = (first.device, first.dtype) if first else (CPU, np.float32)
     zeros = Tensor(np.zeros((1, *input_shape), dtype), device=device)
-    return [
-        Row(name, repr(layer), y.shape[1:], sum(p.data.size for p in layer.parameters()))
-        for name, layer, y in layer_outputs(model, zeros)
-    ]
+    with listening(costs := Costs()):
+        outputs = layer_outputs(model, zeros)
+    calls = Counter(name for name, *_ in outputs)
+    found = []
+    for name, layer, y in outputs:
+        passes = {run: cost.flops // calls[name] for run, cost in costs.passes.items() if run.startswith(f"{name}.")}
+        flops = passes.get(f"{name}.forward", 0), sum(passes.values())
+        found.append(Row(name, repr(layer), y.shape[1:], sum(p.data.size for p in layer.parameters()), *flops))
+    return found
 
 
 def layer_outputs(model: Module, x: Tensor) -> list[tuple[str, Module, Tensor]]:
@@ -44,8 +56,7 @@ def layer_outputs(model: Module, x: Tensor) -> list[tuple[str, Module, Tensor]]:
     try:
         for name, layer in layers:
             layer.forward = _recorder(name, layer, outputs)  # type: ignore[method-assign]
-        with no_grad():
-            model.eval()(x)
+        model.eval()(x)
     finally:
         for _, layer in layers:
             vars(layer).pop("forward", None)

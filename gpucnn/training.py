@@ -12,7 +12,7 @@ from .data.batches import Batches
 from .errors import DivergedError
 from .module import Module
 from .optim import Optimizer, Schedule
-from .steps import DeviceSteps, HostSteps, Meter
+from .steps import Meter, steps_on
 from .tensor import Tensor
 
 _SECONDS_BETWEEN_READINGS = 0.1  # reading a loss waits for the device, so not after every step
@@ -66,7 +66,7 @@ def fit(
     """
     device, top_lr = train.device, optimizer.lr
     steps = min(len(train), limit_batches or len(train))
-    with (HostSteps if device.type == "cpu" else DeviceSteps)(model, optimizer, train, seed, label_smoothing) as run:
+    with steps_on(device)(model, optimizer, train, seed, label_smoothing) as run:
         for epoch in range(epochs):
             model.train()
             rates = [top_lr * schedule(epoch * steps + step) for step in range(steps)]

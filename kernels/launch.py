@@ -18,7 +18,7 @@ import inspect
 import operator
 import re
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from math import prod
 from pathlib import Path
 from types import ModuleType
@@ -174,13 +174,12 @@ class CudaC:
         if 0 in grid:
             return
         if xp is np:
-            _start(
-                _granted(_simulated(self.text, defines, name, _mode()), shared_mem), grid, block, shared_mem, arguments
-            )
+            function = _granted(_simulated(self.text, defines, name, _mode()), shared_mem)
+            _start(name, partial(function, grid, block, shared_mem=shared_mem), arguments)
             return
         with array.device:
             function = _granted(_compiled(self.text, defines, name, xp), shared_mem)
-            function(grid, block, tuple(arguments), shared_mem=shared_mem)
+            _start(name, partial(function, grid, block, shared_mem=shared_mem), arguments)
 
 
 class NumbaKernel:
@@ -204,7 +203,8 @@ class NumbaKernel:
             for p, value in zip(self.parameters, arguments, strict=True)
         ]
         if xp is np:
-            _start(_simulated_numba(self.function, self.signature, _mode()), grid, block, shared_mem, flat)
+            function = _simulated_numba(self.function, self.signature, _mode())
+            _start(self.name, partial(function, grid, block, shared_mem=shared_mem), flat)
             return
         from .offline import numba_cuda
 
@@ -215,7 +215,8 @@ class NumbaKernel:
                 cuda.as_cuda_array(value, sync=False) if p.pointer else value  # sync=True would wait for the stream
                 for p, value in zip(self.parameters, flat, strict=True)
             ]
-            self._jitted[grid, block, stream, shared_mem](*views)
+            launcher = self._jitted[grid, block, stream, shared_mem]
+            _start(self.name, lambda views: launcher(*views), views)
 
     @cached_property
     def _jitted(self) -> Any:
@@ -255,12 +256,13 @@ def _granted(function: Any, shared_mem: int) -> Any:
     return function
 
 
-def _start(function: Callable, grid: Grid, block: Grid, shared_mem: int, arguments: list) -> None:
-    """Run a simulated kernel, written down where somebody records."""
+def _start(name: str, run: Callable[[tuple], object], arguments: list) -> None:
+    """Make a launch, unless somebody watches and takes it over: see recording.py."""
 
     def call(*arguments: Any) -> None:
-        function(grid, block, arguments, shared_mem=shared_mem)
+        run(arguments)
 
+    call.__name__ = name
     if not recording.taken(call, arguments):
         call(*arguments)
 

@@ -287,10 +287,10 @@ def test_layers_are_those_of_both_networks():
     found = {op.text(): op for op in gpu_ops.layers()}
     assert next(text for text in found if "pool2d" not in text) == "conv2d+relu 256x8x8 -> 256, 3x3, padding 1x1"
     conv = found["conv2d 256x8x8 -> 256, 3x3, padding 1x1"]
-    assert gpu_ops.multiplications(conv, 512) == 512 * 256 * 64 * 256 * 9
+    assert gpu_ops.cost(conv, "gx", 512).flops == 2 * 512 * 256 * 64 * 256 * 9
     first = found["conv2d+relu+maxpool 3x32x32 -> 64, 3x3, padding 1x1, no gx"]
     assert gpu_ops.y_shape(first, 2) == (2, 64, 16, 16)
-    assert gpu_ops.multiplications(first, 2) == 2 * 64 * 32 * 32 * 27
+    assert gpu_ops.cost(first, "forward", 2).flops == 2 * 2 * 64 * 32 * 32 * 27
     assert sum(text.startswith("conv2d+relu") for text in found) == 7
     assert gpu_ops.y_shape(found["max_pool2d 64x32x32, 2x2"], 3) == (3, 64, 16, 16)
     assert gpu_profile.ROWS.keys() <= {f"{text}: {part}" for text in found for part in gpu_ops.RESULTS}

@@ -242,7 +242,7 @@ def adam(parameters):
     + [(kind, sgd, True, 1) for kind in ("tf32", "tf32x3", "bf16")],
 )
 def test_whole_steps_are_repeated_to_the_bit(kernels, optimizer, dropout, at_once, deals, monkeypatch):
-    monkeypatch.setattr(training, "DeviceSteps", partial(DeviceSteps, at_once=at_once))
+    monkeypatch.setattr(training, "steps_on", lambda device: partial(DeviceSteps, at_once=at_once))
     outcomes, counts = [], []
     for graph in (True, False):
         before = len(deals)
@@ -260,7 +260,7 @@ def test_steps_from_the_device_are_those_of_the_host(optimizer, monkeypatch):
     """Batches dealt in the device's memory, and handed over one by one: the same bits, smaller last batches too."""
     device = Device("sim")
     records, weights = train_on(device, lambda: network(True), optimizer)
-    monkeypatch.setattr(training, "DeviceSteps", HostSteps)
+    monkeypatch.setattr(training, "steps_on", lambda device: HostSteps)
     expected, plain = train_on(device, lambda: network(True), optimizer)
     assert all(np.array_equal(weights[name], plain[name]) for name in plain)
     assert records == expected

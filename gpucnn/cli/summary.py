@@ -1,6 +1,7 @@
-"""`gpucnn summary`: the layers of a model with their shapes and parameters."""
+"""`gpucnn summary`: the layers of a model with their shapes, parameters and arithmetic."""
 
 import re
+from dataclasses import asdict
 
 import click
 
@@ -11,13 +12,16 @@ from .options import json_option
 from .output import Output
 
 
-@click.command(short_help="Show the layers, shapes and parameters of a model.")
+@click.command(short_help="Show the layers, shapes, parameters and FLOPs of a model.")
 @click.argument("model", required=False)
 @click.option("--input-shape", metavar="CxHxW", help="[default: what the model takes, else 3x32x32]")
 @click.option("--num-classes", type=click.IntRange(2), default=10, show_default=True)
 @json_option
 def summary(model: str | None, input_shape: str | None, num_classes: int, as_json: bool) -> None:
-    """Show the layers of MODEL with output shapes and parameter counts; without MODEL, list the models."""
+    """Show the layers of MODEL with output shapes, parameters and arithmetic; without MODEL, list the models.
+
+    MFLOP are millions of floating-point operations of the forward pass of one image.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -34,18 +38,23 @@ def summary(model: str | None, input_shape: str | None, num_classes: int, as_jso
     kind = model_class(model)
     shape = _parse_shape(input_shape) if input_shape else (kind.channels or 3, *(kind.image_size or (32, 32)))
     rows = summarize(kind(shape, num_classes), shape)
-    total = sum(row.parameters for row in rows)
+    total = {name: sum(getattr(row, name) for row in rows) for name in ("parameters", "flops", "training_flops")}
     table = Table("name", "layer", "output shape", box=None, caption_justify="left")
-    table.add_column("parameters", justify="right")
-    table.add_row("", "input", _text(shape), "")
+    for head in ("parameters", "MFLOP"):
+        table.add_column(head, justify="right")
+    table.add_row("", "input", _text(shape))
     for row in rows:
-        table.add_row(row.name, row.layer, _text(row.output_shape), f"{row.parameters:,}" if row.parameters else "")
-    table.add_row("", "total", "", f"{total:,}")
+        table.add_row(
+            row.name,
+            row.layer,
+            _text(row.output_shape),
+            _some(f"{row.parameters:,}"),
+            _some(f"{1e-6 * row.flops:,.3f}"),
+        )
+    table.add_row("", "total", "", f"{total['parameters']:,}", f"{1e-6 * total['flops']:,.3f}")
     console.print(table)
-    layers = [
-        {"name": r.name, "layer": r.layer, "output_shape": r.output_shape, "parameters": r.parameters} for r in rows
-    ]
-    output.result({"model": model, "input_shape": shape, "parameters": total, "layers": layers})
+    output.say(f"a training step makes {1e-6 * total['training_flops']:,.3f} MFLOP of each image")
+    output.result({"model": model, "input_shape": shape, **total, "layers": [asdict(row) for row in rows]})
     data = "tinydigits" if kind.image_size == (8, 8) else "mnist" if kind.channels == 1 else "cifar10"
     output.next("train", "--model", model, "--dataset", data)
 
@@ -60,3 +69,8 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 
 def _text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
+
+
+def _some(number: str) -> str:
+    """Nothing for a zero."""
+    return number if number.strip("0.") else ""
