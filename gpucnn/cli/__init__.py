@@ -17,6 +17,7 @@ from .notes import heard_kernels
 from .output import program
 from .plot import plot
 from .predict import predict
+from .profile import profile
 from .summary import summary
 from .train import train
 
@@ -78,5 +79,5 @@ def main() -> None:
     """
 
 
-for command in (train, eval_, predict, plot, summary, data, kernels, doctor):
+for command in (train, eval_, predict, plot, summary, profile, data, kernels, doctor):
     main.add_command(command)
