@@ -116,13 +116,16 @@ def test_the_reader_of_imports(tmp_path, monkeypatch):
     assert [layer_of(parts) for parts in sorted(found)[1:]] == ["data", "optim", "tensor"]
 
 
+MEASURE = ("measure", "accesses"), ("measure", "timers")
+
+
 @each_file
 def test_only_the_backend_knows_cupy_and_the_kernels(file):
     """Besides it, only what runs no op looks at the kernels: it compiles, measures, counts, checks or lists them."""
     parts = module_parts(file)
     if parts[0] == "kernels" or parts == ("gpucnn", "backend"):
         return
-    if parts[1:] not in (("cpu",), ("roofs",), ("measure", "accesses"), ("cli", "kernels"), ("cli", "doctor")):
+    if parts[1:] not in (("cpu",), ("roofs",), *MEASURE, ("cli", "kernels"), ("cli", "doctor")):
         assert "gpucnn_kernels" not in {imported[0] for imported in imports(file)}
         assert not [text for text in strings_and_names(file) if text.split(".")[0] in ("cupy", "cupyx")]
 
