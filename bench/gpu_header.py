@@ -1,15 +1,13 @@
 """What the GPU can do at best: the ceilings under which everything else is read."""
 
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cpu_subjects import Skipped, need_torch
-from gpu_clock import Replay, middle
 from gpu_job import Job
 from gpu_subjects import MODES, set_precision, torch_device
-from gpucnn_kernels.launch import CudaC
+from gpucnn_kernels import launchcost
+from gpucnn_kernels.clock import Replay, middle
 
 LANES = {"80": 64}  # float32 multiply-adds an SM and clock; 128 on the other GPUs from sm_86 on
 
@@ -58,36 +56,20 @@ def copy(job: Job, name: str) -> dict[str, Any]:
 
 
 def launch(job: Job, name: str) -> dict[str, Any]:
-    """Microseconds of the CPU for a launch of an empty kernel through gpucnn, and through CuPy alone."""
-    kernels = CudaC("nothing", Path(__file__).parent / "nothing.cu")
-    calls = 20 if job.tiny else 1000
+    """Microseconds of the CPU for a launch of an empty kernel, and for each argument: see launchcost.py."""
     xp = job.clock.cupy if job.device == "cuda" else np
-    x = xp.zeros(1, "float32")
-    found = {"us": _cpu(job, lambda: kernels.launch("nothing", (1,), (32,), (x,)), calls)}
-    if job.device == "cuda":
-        bare = xp.RawKernel(kernels.text, "nothing")
-        found["us_cupy"] = _cpu(job, lambda: bare((1,), (32,), (x,)), calls)
-    return found
-
-
-def _cpu(job: Job, run: Any, calls: int) -> float:
-    """Microseconds until a call returns, without waiting for the GPU."""
-    run()
-    job.clock.synchronize()
-    started = time.perf_counter()
-    for _ in range(calls):
-        run()
-    return round(1e6 * (time.perf_counter() - started) / calls, 3)
+    calls, rounds = (20, 2) if job.tiny else (1000, 7)
+    return {kind: launchcost.cost(kind, xp, job.clock, calls, rounds) for kind in launchcost.KINDS[job.device]}
 
 
 def graph(job: Job, name: str) -> dict[str, Any]:
     """Microseconds of a graph of so many empty kernels, for the GPU and for the CPU that starts it."""
     if job.device != "cuda":
         raise Skipped("no CUDA graph on sim")
-    kernels, x = CudaC("nothing", Path(__file__).parent / "nothing.cu"), job.clock.cupy.zeros(1, "float32")
-    replay = job.clock.ours([lambda: kernels.launch("nothing", (1,), (32,), (x,))] * int(name.split()[-1]))
+    replay = job.clock.ours([launchcost.one("raw", job.clock.cupy)] * int(name.split()[-1]))
     job.clock.times(replay, 10)
-    return middle(job.clock.times(replay, 50)) | {"us_to_start": _cpu(job, replay.run, 100)}
+    found = middle(job.clock.times(replay, 50))
+    return found | {"us_to_start": round(1e4 * job.clock.issued(replay.run, 100), 3)}
 
 
 def gemm(job: Job, name: str) -> dict[str, Any]:

@@ -13,10 +13,10 @@ import gpucnn_kernels
 import numpy as np
 from cpu_shapes import Op
 from cpu_subjects import need_torch
-from gpu_clock import middle, sets
 from gpu_job import Job, short
 from gpu_subjects import CHANNELS_LAST, GATES, kinds, mode_of, set_precision, torch_device
 from gpucnn_kernels.channelslast import channels_last
+from gpucnn_kernels.clock import middle, sets
 
 BATCH, CALLS, REPLAYS = 512, 20, 12
 TINY = {"linear 84 -> 10", "max_pool2d 16x10x10, 2x2", "conv2d+relu+maxpool 6x14x14 -> 16, 5x5"}

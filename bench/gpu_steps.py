@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from cpu_subjects import Skipped
-from gpu_clock import middle
 from gpu_job import Job, short
 from gpu_subjects import GATES, Ours, Torch, kinds, mode_of, pictures
+from gpucnn_kernels.clock import middle
 
 NETWORKS = ("lenet", "alexnet-lite")
 WARM_UP, ROUNDS, SECONDS, PICTURES = 30, 5, 0.3, 50_000

@@ -54,6 +54,9 @@ class Listener:
     def applied(self, function: Any, layer: str, inputs: tuple) -> None:
         """A Function of a layer is about to compute forward, from these Tensors."""
 
+    def called(self, source: str, function: str, kernel: Callable[..., Any], arguments: tuple) -> None:
+        """`kernel`, a function of the kernels `source`, is about to compute from these arguments."""
+
     def range(self, name: str, kernel: str = "") -> _End:
         self._ranges.append(name)
         self.push(name, kernel)
@@ -165,6 +168,7 @@ class _Named:
             return value
 
         def in_range(*arguments: Any, **more: Any) -> Any:
+            self._listener.called(self._source, name, value, arguments)
             with self._listener.of_kernel(self._source, name):
                 return value(*arguments, **more)
 

@@ -90,6 +90,11 @@ def contiguous(x: Array) -> Array:
     return y
 
 
+def copied(x: Array) -> Array:
+    """A copy that lies in memory as x does."""
+    return x.copy() if x.flags.c_contiguous or x.ndim != 4 else channels_last(x.copy())
+
+
 def weights(w: Array, back: bool = False) -> Array:
     """w (co, ci, kh, kw) -> (co, kh, kw, padded ci); going back (ci, kh, kw, padded co), the window turned around."""
     w = namespace(w).ascontiguousarray(w)

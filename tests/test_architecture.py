@@ -117,6 +117,7 @@ def test_the_reader_of_imports(tmp_path, monkeypatch):
 
 
 MEASURE = ("measure", "accesses"), ("measure", "timers")
+COMMANDS = "kernels", "doctor", "bench", "bench_kernels", "bench_step"
 
 
 @each_file
@@ -125,7 +126,7 @@ def test_only_the_backend_knows_cupy_and_the_kernels(file):
     parts = module_parts(file)
     if parts[0] == "kernels" or parts == ("gpucnn", "backend"):
         return
-    if parts[1:] not in (("cpu",), ("roofs",), *MEASURE, ("cli", "kernels"), ("cli", "doctor")):
+    if parts[1:] not in (("cpu",), ("roofs",), *MEASURE, *(("cli", name) for name in COMMANDS)):
         assert "gpucnn_kernels" not in {imported[0] for imported in imports(file)}
         assert not [text for text in strings_and_names(file) if text.split(".")[0] in ("cupy", "cupyx")]
 

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from .. import __version__
+from .bench import bench
 from .data import data
 from .doctor import doctor
 from .eval import eval_
@@ -79,5 +80,5 @@ def main() -> None:
     """
 
 
-for command in (train, eval_, predict, plot, summary, profile, data, kernels, doctor):
+for command in (train, eval_, predict, plot, summary, profile, bench, data, kernels, doctor):
     main.add_command(command)

@@ -4,10 +4,13 @@ import json
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+
+WIDTH = 140  # of a table where no terminal says how wide it is
 
 
 class Output:
@@ -18,6 +21,21 @@ class Output:
 
     def say(self, line: str = "") -> None:
         click.echo(line, err=self.as_json)
+
+    def table(self, heads: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> None:
+        """A table for people; its first `words` columns are words, the others numbers."""
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console(stderr=self.as_json, highlight=False, markup=False)
+        if not console.is_terminal:
+            console.width = WIDTH
+        table = Table(box=None)
+        for i, head in enumerate(heads):
+            table.add_column(head, justify="left" if i < words else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
 
     def result(self, values: dict[str, Any]) -> None:
         """The one JSON object of --json; nothing without it."""

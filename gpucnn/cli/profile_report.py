@@ -15,8 +15,6 @@ from ..measure.trace import trace
 from ..roofs import Roofs
 from .output import Output, short
 
-WIDTH = 140  # of the table where no terminal says how wide it is
-
 
 class Report:
     """Shows a profile on the terminal, and writes it to the files that are named."""
@@ -61,7 +59,7 @@ class Report:
             + ((f"{row['sectors']:.1f}", "") if row["space"] == "global" else ("", f"{row['conflict']:.1f}"))
             for row in found
         ]
-        self._print(heads, cells, 4)
+        self.output.table(heads, cells, 4)
         self.output.say(
             "sectors: of 32 bytes that a warp's request moves, 4 at best for 32 floats; conflict: rounds of"
         )
@@ -77,22 +75,7 @@ class Report:
             rates_in_words = ["" if value is None else format(value, form) for value, form in rates]
             cells.append((row.name if row.name != before else "", row.kernel, *numbers, *rates_in_words))
             before = row.name
-        self._print(heads, cells, 2)
-
-    def _print(self, heads: Sequence[str], cells: Sequence[Sequence[str]], words: int) -> None:
-        """The first `words` columns are words, the others numbers."""
-        from rich.console import Console
-        from rich.table import Table
-
-        console = Console(stderr=self.output.as_json, highlight=False, markup=False)
-        if not console.is_terminal:
-            console.width = WIDTH
-        table = Table(box=None)
-        for i, head in enumerate(heads):
-            table.add_column(head, justify="left" if i < words else "right", no_wrap=True)
-        for row in cells:
-            table.add_row(*row)
-        console.print(table)
+        self.output.table(heads, cells, 2)
 
 
 def _in_words(tool: str, profile: Profile, facts: dict[str, Any], roofs: Roofs | None) -> list[str]:
