@@ -49,9 +49,24 @@ def tape() -> str:
     )
 
 
+def ranges() -> str:
+    """What named ranges cost a step, unheard and timed."""
+    record = load("ranges")
+    rows = [
+        f"| {what} | {one['median']:.2%} | {one['low']:.2%} to {one['high']:.2%} |"
+        for what, one in (("nobody listens", record["unheard"]), ("a clock around each", record["timed"]))
+    ]
+    how = (
+        f"Of a step ({record['step']}) with {record['ranges']} ranges, each of {record['ns_unheard']['median']:.0f} ns "
+        f"where nobody listens; quartiles. Measured with `python bench/ranges.py` on {record['machine']['cpu']}."
+    )
+    return "\n".join(["| | share of a step | half of the rounds |", "|---|---|---|", *rows, "", how])
+
+
 BLOCKS = {
     "accuracy": accuracy,
     "tape": tape,
+    "ranges": ranges,
     "ops": ops,
     "resources": resources,
     "mutations": mutations,

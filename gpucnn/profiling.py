@@ -43,7 +43,7 @@ class Listener:
         self._names: dict[int, str] = {}  # of the modules in it
         self._layers: list[str] = []
         self._ranges: list[str] = []
-        self._ends = {end: _End(end) for end in (self._end_range, self._end_layer, self._end_pass)}
+        self._of_range, self._of_layer, self._of_pass = map(_End, (self._end_range, self._end_layer, self._end_pass))
 
     def push(self, name: str, kernel: str) -> None:
         """A range begins; kernel: the function that computes there, or empty."""
@@ -60,25 +60,25 @@ class Listener:
     def range(self, name: str, kernel: str = "") -> _End:
         self._ranges.append(name)
         self.push(name, kernel)
-        return self._ends[self._end_range]
+        return self._of_range
 
     def layer(self, module: Any) -> _End:
         if not self._layers and self._model is not module:
             self._model, self._names = module, {id(each): name for name, each in module.named_modules()}
         self._layers.append(self._names.get(id(module), type(module).__name__))
-        return self._ends[self._end_layer]
+        return self._of_layer
 
     def run(self, function: Any, direction: str, inputs: tuple) -> _End:
         """A Function's forward or backward; in backward, it is of the layer in which it ran forward."""
         kind = type(function).__name__
         if direction == "forward":
-            function.layer = self._layers[-1] if self._layers else ""
-        layer = getattr(function, "layer", "") or re.sub("(?<=[a-z])(?=[A-Z])", "_", kind).lower()
-        if direction == "forward":
+            function.layer = layer = (self._layers and self._layers[-1]) or _lower(kind)
             self.applied(function, layer, inputs)
+        else:
+            layer = getattr(function, "layer", "") or _lower(kind)  # nobody may have listened to its forward pass
         self._layers.append(layer)
         self.range(f"{layer}.{direction}", kind)
-        return self._ends[self._end_pass]
+        return self._of_pass
 
     def of_kernel(self, source: str, function: str) -> _End:
         """A function of the kernels `source`, of the layer that runs; else it is of the range around it."""
@@ -96,6 +96,12 @@ class Listener:
     def _end_pass(self) -> None:
         self._end_range()
         self._end_layer()
+
+
+@cache
+def _lower(kind: str) -> str:
+    """CrossEntropy -> cross_entropy"""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", kind).lower()
 
 
 class Nvtx(Listener):

@@ -80,7 +80,7 @@ def test_a_profile_on_the_cpu():
 def test_lenets_step_is_attributed_to_nine_tenths(monkeypatch):
     """By the time that this process had on a CPU: what else a busy machine does between two ranges is nobody's."""
     monkeypatch.setattr(timers, "time", SimpleNamespace(perf_counter_ns=time.thread_time_ns))
-    line = f"profile --dataset synthetic:1280x3x32x32 --device cpu --threads 1 -b 128 --steps 5 {ROOFS}"
+    line = f"profile --dataset synthetic:2560x3x32x32 --device cpu --threads 1 -b 256 --steps 4 {ROOFS}"
     found, _ = result(line)
     assert 0.9 <= found["attributed_us"] / found["step_us"] <= 1
 

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from gpucnn_kernels.sim.compiler import find_compiler
 from pretended_tools import NVTX
 
 import gpucnn as g
@@ -126,14 +128,37 @@ def test_what_ran_before_anybody_listened_goes_backward_by_its_kind():
     assert [name for name, _ in listener.innermost()] == ["sum.backward", "gelu.backward"]
 
 
+def ranges_heard(code, environment):
+    """What a process of its own prints."""
+    environment = {name: value for name, value in os.environ.items() if name != "NVTX_INJECTION64_PATH"} | environment
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+
 @pytest.mark.parametrize("tool", [True, False])
-def test_a_tool_that_is_there_hears_nvtx(tool, tmp_path):
-    """A process with a tool's library in it, and a package nvtx that prints."""
+def test_nvtx_is_used_where_a_tool_is_there(tool, tmp_path):
+    """With a package nvtx that prints, and makes the attributes of a name once."""
     (tmp_path / "nvtx.py").write_text(NVTX)
     code = "import gpucnn.profiling as p\nfor _ in range(2):\n with p.annotate('a'), p.annotate('b'): pass"
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    environment |= {"NVTX_INJECTION64_PATH": "tool.so"} if tool else {}
-    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    path = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    out = ranges_heard(code, path | ({"NVTX_INJECTION64_PATH": "tool.so"} if tool else {}))
     once = ["push a", "push b", "pop", "pop"]
     expected = ["domain gpucnn", "attributes a", "push a", "attributes b", "push b", "pop", "pop", *once]
-    assert out.stdout.splitlines() == (expected if tool else [])
+    assert out == (expected if tool else [])
+
+
+def test_a_tool_hears_a_layer_through_nvtx(tmp_path):
+    """With the real package, and a tool of ours in the place of nsys's."""
+    tool = tmp_path / "tool.so"
+    source = Path(__file__).parent / "nvtx_tool.cpp"
+    find_compiler().run(["-shared", "-fPIC", "-o", str(tool), str(source)])
+    code = (
+        "import numpy as np, gpucnn as g\n"
+        "model = g.Sequential(g.Linear(3, 2).to(g.Device(kernels='xp')))\n"
+        "model(g.Tensor(np.ones((1, 3), 'f'), device=g.Device(kernels='xp'))).sum().backward()"
+    )
+    names = ["0.forward", "0.forward", "sum.forward", "sum.backward", "0.backward", "0.backward_weight"]
+    heard = ranges_heard(code, {"NVTX_INJECTION64_PATH": str(tool)})
+    assert [line for line in heard if line.startswith("push")] == [f"push gpucnn:{name}" for name in names]
+    assert heard.count("pop gpucnn") == len(names)

@@ -32,6 +32,8 @@ class Report:
         self._table(found)
         for line in _in_words(tool, profile, facts, roofs):
             self.output.say(line)
+        if any((row.roof or 0.0) > 1 for row in found):
+            self.output.say("above 100 % of the roof: the bytes lay in a cache, or tensor cores or Winograd computed")
         if self.csv:
             with self.csv.open("w", newline="") as file:
                 table = csv.writer(file)

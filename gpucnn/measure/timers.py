@@ -53,7 +53,7 @@ class GpuClock(CpuClock):
         self.device.synchronize()
 
 
-@dataclass
+@dataclass(slots=True)
 class _Range:
     """free: since when nothing inside it has run."""
 
