@@ -116,7 +116,7 @@ def test_the_caches_of_a_cpu_are_filled_with_something_else(tmp_path, monkeypatc
 def test_every_pass_of_a_step_is_timed_with_each_kind_of_kernels():
     code, found, _ = bench(f"kernels --device cpu {SMALL}")
     assert code == 0 and not found["rehearsal"] and found["device"] == "cpu"
-    rows = {(row["pass"], row["kernels"]): row for row in found["rows"]}
+    rows = {(row["name"], row["kernels"]): row for row in found["rows"]}
     conv = rows["features.0.forward", "xp"]
     assert conv["flops"] == 2 * 3 * 8 * 6 * 6 * 9
     assert conv["bytes"] == 4 * (3 * 64 + 72 + 8 + 3 * 8 * 36)
@@ -132,14 +132,14 @@ def test_every_pass_of_a_step_is_timed_with_each_kind_of_kernels():
 
 def test_an_op_alone_is_not_fused():
     _, found, _ = bench(f"kernels conv2d --device cpu --impl cpu {SMALL}")
-    assert [row["pass"] for row in found["rows"]] == ["features.0.forward", "features.0.backward_weight"]
+    assert [row["name"] for row in found["rows"]] == ["features.0.forward", "features.0.backward_weight"]
 
 
 def test_rungs_and_files_on_the_simulator_as_a_rehearsal():
     code, found, err = bench(f"kernels conv2d.forward_tiled --device sim --impl raw {SMALL}")
     assert code == 0 and found["rehearsal"]
     assert "say nothing about a GPU" in err
-    assert [(row["pass"], row["kernels"]) for row in found["rows"]] == [("features.0.forward", "raw tiled")]
+    assert [(row["name"], row["kernels"]) for row in found["rows"]] == [("features.0.forward", "raw tiled")]
     assert "of_roof" not in found["rows"][0]
     _, found, _ = bench(f"kernels {EXAMPLE} --op conv2d --device sim {SMALL}")
     assert [row["kernels"] for row in found["rows"]] == [str(EXAMPLE)]

@@ -56,7 +56,7 @@ def test_each_picture_is_written_says_so_and_names_the_next(kind):
     with Image.open(f"run/{kind}.png") as image:
         assert min(image.size) > 200
         assert len(image.convert("RGB").getcolors(1 << 20)) > 20
-    assert re.fullmatch(r"next: .*gpucnn plot (filters|features|confusion|curves) run", lines[-1])
+    assert re.fullmatch(r"next: .*gpucnn plot (filters|features|confusion|roofline) run", lines[-1])
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
@@ -184,6 +184,39 @@ def test_a_class_without_images_and_many_classes():
     figure = drawings.confusion("t", np.zeros((40, 40), np.int64), [f"class {i}" for i in range(40)])
     assert np.isfinite(pictures(figure)[0]).all()
     assert "class 7" not in words(figure)
+
+
+def test_a_roofline_shows_what_was_measured(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(drawings, "write", lambda figure, path: drawn.append(figure))
+    found = json.loads(succeed("plot roofline run --device cpu --batch-size 3 --json"))
+    rows = [row for row in found["rows"] if row["flops"]]
+    axes = drawn[0].axes[0]
+    places = {tuple(map(float, points.get_offsets()[0])) for points in axes.collections}
+    assert places == {(row["flops"] / row["bytes"], 1e-3 * row["flops"] / row["us"]) for row in rows}
+    assert (axes.get_xscale(), axes.get_yscale(), axes.get_ylabel()) == ("log", "log", "GFLOP/s")
+    (x, y), roofs = axes.lines[0].get_data(), found["roofs"]
+    assert list(y) == [x[0] * roofs["gbs"], roofs["gflops"], roofs["gflops"]]
+    assert "features.0.forward" in words(drawn[0]) and "tinydigits-cnn, batch 3, cpu" in words(drawn[0])
+
+
+def test_a_roofline_of_figures_in_a_file(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(drawings, "write", lambda figure, path: drawn.append((figure, path)))
+    row = {"name": "conv.forward", "us": 10.0, "gflops": 50.0, "intensity": 4.0}
+    found = {"model": "m", "batch_size": 8, "device": "cuda:0", "roofs": {"gflops": 100.0, "gbs": 20.0}}
+    kinds = [row | {"kernels": "raw"}, row | {"kernels": "numba"}, row | {"gflops": None}]
+    (tmp_path / "found.json").write_text("a line\n" + json.dumps(found | {"rows": kinds}) + "\n")
+    succeed(f"plot roofline {tmp_path / 'found.json'}")
+    figure, path = drawn[0]
+    assert path == tmp_path / "roofline.png"
+    assert "conv.forward, raw, 10 µs, 62%" in words(figure) and "conv.forward, numba" in words(figure)
+    for text in ("", "[]", "{}", "no json"):
+        (tmp_path / "other.json").write_text(text)
+        fail(f"plot roofline {tmp_path / 'other.json'}", 4, "holds no figures of kernels", "bench kernels --json")
+    (tmp_path / "other.json").write_text(json.dumps(found | {"roofs": None, "rows": kinds}))
+    fail(f"plot roofline {tmp_path / 'other.json'}", 4, "nothing of it computes under a roof")
+    fail("plot roofline missing.json", 4, "missing.json does not exist")
 
 
 def test_no_matplotlib(monkeypatch):

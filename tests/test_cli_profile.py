@@ -74,7 +74,7 @@ def test_a_profile_on_the_cpu():
         assert [row["name"] for row in csv.DictReader(file)] == names
     assert sum(event["name"] == "step" for event in check_trace(Path("trace.json").read_text())) == 3
     with Image.open("roofline.png") as picture:
-        assert picture.size == (1080, 660)
+        assert picture.size == (1200, 660)
 
 
 def test_lenets_step_is_attributed_to_nine_tenths(monkeypatch):

@@ -187,7 +187,7 @@ def _rehearsal(where: Device, output: Output) -> None:
 def _print_kernels(found: dict[str, Any], output: Output) -> None:
     lines = []
     for row in found["rows"]:
-        cells = [row["pass"], row["op"], row["kernels"]]
+        cells = [row["name"], row["op"], row["kernels"]]
         if "us" in row:
             cells += [f"{row[name]:,.1f}" for name in ("us", "us_min", "us_max")]
             cells += [f"{row['gflops']:,.1f}", f"{row['gbs']:,.1f}"]
@@ -203,7 +203,7 @@ def _end(output: Output, where: Device, found: dict[str, Any]) -> None:
     """--json, and an error for rows with a fault."""
     output.result(environment(where) | {"rehearsal": where.type == "sim"} | found)
     named = [
-        (row.get("pass") or row.get("model"), row.get("kernels", where), row.get("fault")) for row in found["rows"]
+        (row.get("name") or row.get("model"), row.get("kernels", where), row.get("fault")) for row in found["rows"]
     ]
     if faults := [f"{name}, {kernels}: {fault}" for name, kernels, fault in named if fault]:
         raise GpucnnError("; ".join(faults), "gpucnn kernels check says more")

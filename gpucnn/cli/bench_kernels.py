@@ -103,8 +103,8 @@ def measured(call: Call, clock: Cpu, repeats: int) -> dict[str, Any]:
 
     error: the largest |error| / |value| of its results, in 2-norms. us: microseconds.
     """
-    row: dict[str, Any] = {"pass": call.name, "op": call.op, "kernels": call.kind}
-    row |= {"flops": call.cost.flops, "bytes": call.cost.bytes}
+    row: dict[str, Any] = {"name": call.name, "op": call.op, "kernels": call.kind}
+    row |= {"flops": call.cost.flops, "bytes": call.cost.bytes, "intensity": call.cost.intensity}
     before = _floats(call.kernel(*call.arguments))
     row["error"] = max(map(distance, before, _exact(call)), default=0.0)
     if not row["error"] < gates(call.kind)[0]:

@@ -1,10 +1,10 @@
 """The pictures of a run, each a Figure of matplotlib, which is imported with this file."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..checkpoint import write_atomic
+from ..roofs import Roofs
 from ..training import Epoch
 
 Array = np.ndarray[Any, Any]
 
 TRAINING, TEST = "#7f9fbf", "#b03a2e"
+NAMED = 10  # passes that a roofline names: those that take longest
 LABEL = 2  # columns of a label
 MOST = 16  # channels that are drawn, of as many as there are
 NO_DATES: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -135,6 +137,53 @@ def features(
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.suptitle(f"{title}\neach layer from its least value, black, to its largest, white", fontsize="medium")
     return figure
+
+
+class Point(NamedTuple):
+    """A pass under the roofs: its time, what it computes a second, and its operations a byte."""
+
+    name: str
+    us: float
+    gflops: float
+    intensity: float
+
+
+def roofline(title: str, points: Iterable[Point], roofs: Roofs | None) -> Figure:
+    """GFLOP/s over FLOP/byte under what the hardware allows, a circle a pass, its area the time that it takes.
+
+    Williams, Waterman and Patterson 2009, "Roofline: an insightful visual performance model".
+    """
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    axes = figure.subplots()
+    known = sorted(points, key=lambda p: -p.us)
+    spread = [p.intensity for p in known] + ([roofs.ridge] if roofs else []) or [1.0]
+    low, high = min(spread) / 3, max(spread) * 3
+    if roofs:
+        axes.plot([low, roofs.ridge, high], [low * roofs.gbs, roofs.gflops, roofs.gflops], color="#444444")
+        axes.axvline(roofs.ridge, color="#bbbbbb", linewidth=0.8, linestyle=":")
+        above: dict[str, Any] = {"textcoords": "offset points", "fontsize": "small"}
+        axes.annotate(f"{roofs.gflops:,.0f} GFLOP/s", (high, roofs.gflops), (-4, 4), ha="right", **above)
+        axes.annotate(f"{roofs.gbs:,.0f} GB/s", (low, low * roofs.gbs), (30, -2), **above)
+    most = max((p.us for p in known), default=1.0)
+    for i, p in enumerate(known):
+        named = i < NAMED
+        label = f"{p.name}, {p.us:,.0f} µs" + (f", {_of_roof(p, roofs):.0%}" if roofs else "")
+        axes.scatter(p.intensity, p.gflops, s=20 + 400 * p.us / most, alpha=0.7, color=f"C{i}" if named else "#bbbbbb",
+                     label=label if named else None)  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlim=(low, high), title=title)
+    axes.set(xlabel="arithmetic intensity, FLOP/byte", ylabel="GFLOP/s")
+    axes.grid(alpha=0.3, which="both", linewidth=0.5)
+    if known:
+        head = "pass, time" + ", share of the roof" * bool(roofs)
+        place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+        legend: Any = axes.legend(frameon=False, fontsize="small", title=head, **place)
+        for handle in legend.legend_handles:
+            handle.set_sizes([40])  # the areas are for the picture
+    return figure
+
+
+def _of_roof(point: Point, roofs: Roofs) -> float:
+    return point.gflops / min(roofs.gflops, roofs.gbs * point.intensity)
 
 
 def _label(figure: Figure, place: Any, text: str) -> None:

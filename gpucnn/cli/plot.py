@@ -1,7 +1,8 @@
 """`gpucnn plot`: pictures of a run."""
 
+import json
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,11 +11,14 @@ import numpy as np
 
 from .. import functional as F
 from ..autograd import no_grad
-from ..backend import Device, to_host
+from ..backend import Device, parse_device, to_host
+from ..cpu import prepare
 from ..errors import DataError, DeviceError, UsageError, nearest
 from ..layers import Conv2d, Linear
+from ..roofs import Roofs
 from ..summary import layer_outputs
 from ..tensor import Tensor
+from ..training import rehearse
 from .inputs import on_test_images, picture_files
 from .options import data_options, device_options, json_option, threads_option
 from .output import Output, short
@@ -24,7 +28,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 REFERENCE = Device("cpu", kernels="xp")  # enough for one picture, and nothing has to be compiled
 
 
-@click.group(short_help="Draw a run: curves, filters, features, confusion.")
+@click.group(short_help="Draw a run: curves, filters, features, confusion, roofline.")
 def plot() -> None:
     """Pictures of a run, as PNG, SVG or PDF. RUN is a run folder, or a .safetensors file in one."""
 
@@ -50,10 +54,7 @@ def picture(draw: Callable[..., Picture]) -> click.Command:
     @wraps(draw)
     def command(run: Path, file: Path | None, as_json: bool, **flags: Any) -> None:
         output, path = Output(as_json), file or folder_of(run) / f"{name}.png"
-        if path.suffix not in SUFFIXES:
-            raise UsageError(
-                f"--output {path}: no picture has the suffix {path.suffix!r}", f"use {', '.join(SUFFIXES)}"
-            )
+        check_suffix("--output", path)
         drawings = with_matplotlib()
         drawn = draw(drawings, run, **flags)
         if not path.parent.is_dir():
@@ -64,6 +65,12 @@ def picture(draw: Callable[..., Picture]) -> click.Command:
         output.next("plot", (*PICTURES, *PICTURES)[PICTURES.index(name) + 1], short(run))
 
     return command
+
+
+def check_suffix(option: str, path: Path) -> None:
+    """UsageError where `path`, which `option` has named, is no name of a picture."""
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{option} {path}: no picture has the suffix {path.suffix!r}", f"use {', '.join(SUFFIXES)}")
 
 
 def with_matplotlib() -> Any:
@@ -153,6 +160,57 @@ def confusion(context: click.Context, drawings: Any, run: Path, **flags: Any) ->
     line = f"test accuracy {accuracy:.2%}" + f", {worst}" * bool(wrong.any())
     facts = {"test_accuracy": float(accuracy), "classes": classes, "counts": counts.tolist()}
     return Picture(drawings.confusion(title, counts, classes), line, facts)
+
+
+@picture
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("-b", "--batch-size", type=click.IntRange(1), default=128, show_default=True)
+def roofline(drawings: Any, run: Path, device: str, batch_size: int) -> Picture:
+    """How fast each pass of a training step is, and how fast this machine could be.
+
+    Measured anew for the model of RUN. RUN may also be a file with what --json of `gpucnn bench kernels` or of
+    `gpucnn profile` has said.
+    """
+    found = _read(run) if run.suffix == ".json" else _measured(run, device, batch_size)
+    kinds = {row.get("kernels") for row in found["rows"]}
+    points = [
+        drawings.Point(
+            row["name"] + f", {row['kernels']}" * (len(kinds) > 1), row["us"], row["gflops"], row["intensity"]
+        )
+        for row in found["rows"]
+        if row.get("gflops")
+    ]
+    if not points or not found["roofs"]:
+        raise DataError(f"{run}: nothing of it computes under a roof", "measure on a device that has one: cpu or cuda")
+    title = f"{found['model']}, batch {found['batch_size']}, {found['device']}"
+    figure = drawings.roofline(title, points, Roofs(**found["roofs"]))
+    return Picture(figure, f"{title}: {len(points)} passes", found)
+
+
+def _measured(run: Path, device: str, batch_size: int) -> dict[str, Any]:
+    from .bench import under_roofs
+    from .bench_kernels import calls, pictures
+
+    where, _ = parse_device(device)
+    model, meta = restore(run, where)
+    train = pictures(model, batch_size, where)
+    prepare(where, partial(rehearse, model, train))
+    found = under_roofs(where, calls(model, train), 10)
+    return {"model": meta["model"], "batch_size": batch_size, "device": str(where)} | found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The last line of a file, which --json has written."""
+    hint = f"gpucnn bench kernels --json > {file}"
+    try:
+        found: dict[str, Any] = json.loads(file.read_text().splitlines()[-1])
+        if {"roofs", "rows", "model", "batch_size", "device"} <= found.keys():
+            return found
+    except FileNotFoundError:
+        raise DataError(f"{file} does not exist", hint) from None
+    except (ValueError, IndexError, AttributeError):
+        pass
+    raise DataError(f"{file} holds no figures of kernels", hint)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -4,16 +4,15 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..costs import Cost
-from ..errors import DeviceError
 from ..measure.slices import Profile, Row, rows
 from ..measure.trace import trace
 from ..roofs import Roofs
 from .output import Output, short
+from .plot import check_suffix, with_matplotlib
 
 
 class Report:
@@ -21,8 +20,9 @@ class Report:
 
     def __init__(self, output: Output, csv: Path | None, trace: Path | None, png: Path | None) -> None:
         self.output, self.csv, self.trace, self.png = output, csv, trace, png
-        if png and not find_spec("matplotlib"):
-            raise DeviceError(f"--png {png}: matplotlib is not installed", "pip install 'gpucnn[plot]'")
+        if png:
+            check_suffix("--png", png)
+            with_matplotlib()
 
     def show(self, tool: str, profile: Profile, facts: dict[str, Any]) -> None:
         """facts: of Session.facts; without any, there are times alone."""
@@ -42,9 +42,10 @@ class Report:
         if self.trace:
             self.trace.write_text(json.dumps(trace(profile, title)))
         if self.png:
-            from .roofline import draw_roofline
-
-            draw_roofline(self.png, found, roofs, title)
+            drawings = with_matplotlib()
+            computing = (row for row in found if row.gflops and row.intensity)
+            points = [drawings.Point(row.name, row.us, row.gflops, row.intensity) for row in computing]
+            drawings.write(drawings.roofline(title, points, roofs), self.png)
         self.output.result(
             {"tool": tool, **facts, "steps": profile.steps, "step_us": profile.step_us}
             | {"attributed_us": profile.attributed_us, "rows": [asdict(row) for row in found]}

@@ -22,7 +22,7 @@ from .environment import environment
 
 WEIGHTS = "last.safetensors"
 METRICS = "metrics.jsonl"
-PICTURES = ("curves", "filters", "features", "confusion")  # of `gpucnn plot`
+PICTURES = ("curves", "filters", "features", "confusion", "roofline")  # of `gpucnn plot`
 META = ("model", "input_shape", "image_size", "white", "classes", "mean", "std", "dataset", "data_path", "epoch")
 
 
