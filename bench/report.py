@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from cpu_tables import cpu_shapes, cpu_step
+from failure_table import failures
 from gpu_tables import all_steps, draw, gpu_gates, gpu_layers, gpu_race, gpu_steps, gpu_train
 from kernel_tables import cpu_errors, mutations, ops, resources
 
 ROOT = Path(__file__).parent.parent
-FILES = ("README.md", "docs/decisions.md", "docs/testing-kernels.md", "kernels/README.md")
+FILES = ("README.md", "docs/decisions.md", "docs/failures.md", "docs/testing-kernels.md", "kernels/README.md")
 
 
 def load(name: str) -> Any:
@@ -67,6 +68,7 @@ BLOCKS = {
     "accuracy": accuracy,
     "tape": tape,
     "ranges": ranges,
+    "failures": failures,
     "ops": ops,
     "resources": resources,
     "mutations": mutations,

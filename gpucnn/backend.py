@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import Any
 
 import gpucnn_kernels
-from gpucnn_kernels.arrays import out_size as out_size  # for those who may not look at kernels themselves
+from gpucnn_kernels.arrays import out_size as out_size  # these two for those who may not look at kernels themselves
+from gpucnn_kernels.cachefolder import writable as writable
 
 from .errors import DeviceError, UsageError
 from .profiling import named

@@ -51,10 +51,12 @@ class Flat:
             p.into = self._gradients[name] if wanted else None
 
     def collect(self) -> list[slice]:
-        """Copy the gradients into `g`; gives the stretches of the vectors that have one."""
+        """Copy the gradients into `g`, zeros where there is none; gives the stretches of the vectors that have one."""
         stretches: list[slice] = []
         for name, p in self.parameters.items():
-            if p.requires_grad and p.grad is not None:
+            if not p.requires_grad or p.grad is None:
+                self._gradients[name][...] = 0
+            else:
                 if p.grad is not self._gradients[name]:
                     self._gradients[name][...] = p.grad
                 place = self.places[name]

@@ -1,8 +1,10 @@
 """Optimizers with PyTorch's arithmetic, and learning-rate schedules as functions of the step."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from .backend import Array, Device, to_host
 from .errors import GpucnnError
@@ -17,11 +19,13 @@ class Optimizer:
     parameters: Parameters, or (name, Parameter) pairs, whose names then appear in errors. The first `step`
     is an error where a parameter that requires a gradient got none: it is not connected to the loss.
 
+    max_norm, which may be set: limits the norm of all gradients together, as `torch.nn.utils.clip_grad_norm_` does.
+
     The parameters' `data` become views of one vector for each device and dtype, and a step changes it in place. Who
     replaces a parameter's `data`, or moves the model, may do so at any time: the next step takes it in again.
     """
 
-    states = 0  # vectors that `update` keeps
+    states: tuple[str, ...] = ()  # vectors that `update` keeps, by PyTorch's names
     repeatable = False  # whether all that `update` takes may lie in the device's memory: see steps.py
 
     def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float) -> None:
@@ -41,6 +45,7 @@ class Optimizer:
         self.lr, self.weight_decay = lr, weight_decay
         self.steps = 0
         self.count: Array | None = None  # the same in the device's memory, if somebody counts there
+        self.max_norm: float | None = None
         self._receives = False
         self._vectors: list[Flat] = []
         self._arrange()
@@ -51,13 +56,32 @@ class Optimizer:
         views = [(flat, [flat.views(vector) for vector in flat.state]) for flat in self._vectors]
         return {name: tuple(each[name] for each in kept) for flat, kept in views for name in flat.parameters}
 
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """`steps`, and host copies of what is kept for each parameter, e.g. `momentum_buffer.0.weight`."""
+        kept = {
+            f"{what}.{name}": np.array(to_host(array))
+            for name, arrays in self.state.items()
+            for what, array in zip(self.states, arrays, strict=True)
+        }
+        return {"steps": np.array(self.steps, np.int64), **kept}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from `state`; ValueError where it is of another optimizer, or of other parameters."""
+        own = self.state_dict()
+        if {name: array.shape for name, array in own.items()} != {name: array.shape for name, array in state.items()}:
+            raise ValueError(f"the state is not one of {type(self).__name__} over these parameters")
+        self.steps = int(state["steps"])
+        for name, arrays in self.state.items():
+            for what, array in zip(self.states, arrays, strict=True):
+                array[...] = self.parameters[name].device.asarray(state[f"{what}.{name}"])
+
     def _arrange(self) -> None:
         """Sort the parameters into vectors by device and dtype; what was kept for them moves with them."""
         before = self.state
         groups: dict[Any, dict[str, Parameter]] = {}
         for name, p in self.parameters.items():
             groups.setdefault((p.device, p.dtype), {})[name] = p
-        self._vectors = [Flat(group, self.states) for group in groups.values()]
+        self._vectors = [Flat(group, len(self.states)) for group in groups.values()]
         for name, arrays in self.state.items():
             for array, old in zip(arrays, before.get(name, ()), strict=False):
                 array[...] = self.parameters[name].device.asarray(to_host(old))
@@ -94,10 +118,15 @@ class Optimizer:
                 hint = "use them in forward, or set requires_grad = False on them"
                 raise GpucnnError(f"no gradient reached {', '.join(lost)}", hint)
         self.steps += 1
+        if self.max_norm is not None and len(self._vectors) > 1:
+            raise ValueError("gradients on several devices, or of several dtypes, have no norm to be limited")
         with annotate("optimizer"):
             self.take_in()
             for flat in self._vectors:
-                for part in flat.collect():
+                parts = flat.collect()
+                if self.max_norm is not None:
+                    flat.device.kernel("clip", flat.dtype).scale(flat.g, self.max_norm, out=flat.g)
+                for part in parts:
                     self.update(flat.device, flat.p[part], flat.g[part], *(vector[part] for vector in flat.state))
 
     def update(self, device: Device, p: Array, g: Array, *state: Array) -> None:
@@ -111,7 +140,7 @@ class SGD(Optimizer):
     Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning".
     """
 
-    states = 1
+    states = ("momentum_buffer",)
     repeatable = True
 
     def __init__(
@@ -141,7 +170,7 @@ class Adam(Optimizer):
     Kingma and Ba 2014, arXiv:1412.6980. weight_decay adds weight_decay * p to g.
     """
 
-    states = 2
+    states = ("exp_avg", "exp_avg_sq")
     repeatable = True
     decoupled = False
 

@@ -28,9 +28,10 @@ class Meter:
         self.sums: Array = device.xp.zeros(2, "float32")
         self.reset()
 
-    def reset(self) -> None:
-        self.images = 0
-        self.sums[...] = 0
+    def reset(self, images: int = 0, sums: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Begin with what `images` images have given."""
+        self.images = images
+        self.sums[...] = self.device.asarray(sums, "float32")
 
     def add(self, loss: Array, logits: Array, y: Array) -> None:
         """Take in one batch: its mean loss, its logits (n, classes) and its labels (n,)."""
@@ -39,8 +40,13 @@ class Meter:
 
     def read(self) -> tuple[float, float]:
         """(mean loss, accuracy); waits for the device."""
-        loss, correct = self.sums.tolist()
+        loss, correct = self.totals()
         return loss / max(self.images, 1), correct / max(self.images, 1)
+
+    def totals(self) -> tuple[float, float]:
+        """(sum of losses, number of right answers); waits for the device."""
+        loss, correct = self.sums.tolist()
+        return loss, correct
 
 
 class HostSteps:
@@ -64,11 +70,11 @@ class HostSteps:
     def __exit__(self, *error: object) -> None:
         self.optimizer.lr = self._top_rate
 
-    def begin(self, epoch: int, rates: Sequence[float]) -> None:
-        """An epoch of len(rates) steps, with the learning rate of each."""
-        self.meter.reset()
+    def begin(self, epoch: int, rates: Sequence[float], step: int = 0, sums: tuple[float, float] = (0.0, 0.0)) -> None:
+        """An epoch of len(rates) steps, with the learning rate of each; the first `step` are done and gave `sums`."""
+        self.meter.reset(min(step * self.train.batch_size, self.train.examples), sums)
         self._epoch = epoch
-        self._batches = zip(self.train.epoch(epoch), rates, strict=False)
+        self._batches = zip(self.train.epoch(epoch, step), rates[step:], strict=False)
 
     def __call__(self) -> int:
         """The number of steps made."""
@@ -123,8 +129,8 @@ class DeviceSteps(HostSteps):
         self.optimizer.receive_gradients(False)
         self.optimizer.count = None
 
-    def begin(self, epoch: int, rates: Sequence[float]) -> None:
-        self.meter.reset()
+    def begin(self, epoch: int, rates: Sequence[float], step: int = 0, sums: tuple[float, float] = (0.0, 0.0)) -> None:
+        self.meter.reset(min(step * self.train.batch_size, self.train.examples), sums)
         self.optimizer.take_in()
         state = *self.optimizer.vectors(), self.meter.sums, self._position
         if len(state) != len(self._state) or not all(map(is_, state, self._state)):
@@ -136,11 +142,11 @@ class DeviceSteps(HostSteps):
         for place, drawn in zip(self._drawn, self.train.draw(epoch), strict=True):
             place[...] = drawn
         self._rates[: len(rates)] = self.train.device.asarray(rates, "float32")
-        self._steps_before = self.optimizer.steps
-        self._position[...] = self._first[...] = self._steps_before
+        self._steps_before = self.optimizer.steps - step
+        self._position[...], self._first[...] = self.optimizer.steps, self._steps_before
         self._epoch_number[...] = epoch
         self._whole = min(len(rates), len(self.train.x) // self.train.batch_size)
-        self._done, self._last_rate = 0, rates[-1]
+        self._done, self._last_rate = step, rates[-1]
 
     def __call__(self) -> int:
         n = self.train.batch_size

@@ -10,6 +10,7 @@ from . import functional as F
 from .autograd import no_grad
 from .data.batches import Batches
 from .errors import DivergedError
+from .finite import CheckedSteps
 from .module import Module
 from .optim import Optimizer, Schedule
 from .steps import Meter, steps_on
@@ -33,6 +34,26 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Position:
+    """Where training begins, or goes on: `epoch` epochs are done, and `step` steps of the next.
+
+    sums: those of these steps, see Meter; seconds: what they took. Everything random follows from the place in the run,
+    so that with the weights and the optimizer's state this is all there is to know.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: tuple[float, float] = (0.0, 0.0)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
+
+
+BEGINNING = Position()
+
+
+@dataclass(frozen=True)
 class Step:
     """Where training is: `step` of `steps` in `epoch` (all from 1), and the means so far in this epoch."""
 
@@ -41,6 +62,12 @@ class Step:
     steps: int
     loss: float
     accuracy: float
+    meter: Meter
+    started: float
+
+    def position(self) -> Position:
+        """Where to go on from here, until the next step is made; waits for the device."""
+        return Position(self.epoch - 1, self.step, self.meter.totals(), time.perf_counter() - self.started)
 
 
 def fit(
@@ -54,26 +81,33 @@ def fit(
     seed: int = 0,
     label_smoothing: float = 0.0,
     limit_batches: int | None = None,
+    start: Position = BEGINNING,
+    checked: bool = False,
     after_step: Callable[[Step], None] = lambda step: None,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[Epoch]:
     """Train for `epochs`, changing `optimizer.lr` by `schedule` at every step; yields after each epoch.
 
-    limit_batches: at most so many batches an epoch, to train and to test.
+    limit_batches: at most so many batches an epoch, to train and to test. start: where another call was, from whose
+    weights and optimizer's state this one is to go on; it then gives the same bits that the other would have given.
 
-    DivergedError as soon as a loss that is read is not finite, the one on the test images included.
+    DivergedError as soon as a loss that is read is not finite, the one on the test images included; if `checked`, each
+    number is looked at, and the error names the op.
     `check` is called after every step and every test batch, and may raise to stop there.
     """
     device, top_lr = train.device, optimizer.lr
     steps = min(len(train), limit_batches or len(train))
-    with steps_on(device)(model, optimizer, train, seed, label_smoothing) as run:
-        for epoch in range(epochs):
+    kind = CheckedSteps if checked else steps_on(device)
+    with kind(model, optimizer, train, seed, label_smoothing) as run:
+        for epoch in range(start.epoch, epochs):
             model.train()
             rates = [top_lr * schedule(epoch * steps + step) for step in range(steps)]
-            started = last_reading = time.perf_counter()
-            run.begin(epoch, rates)
-            loss_so_far = accuracy_so_far = math.nan
-            step = 0
+            begin = start if epoch == start.epoch else Position(epoch)
+            last_reading = time.perf_counter()
+            started = last_reading - begin.seconds
+            run.begin(epoch, rates, begin.step, begin.sums)
+            step = begin.step
+            loss_so_far, accuracy_so_far = run.meter.read() if step else (math.nan, math.nan)
             while step < steps:
                 step += run()
                 now = time.perf_counter()
@@ -81,7 +115,7 @@ def fit(
                     last_reading = now
                     loss_so_far, accuracy_so_far = run.meter.read()
                     _require_finite(loss_so_far, f"in epoch {epoch + 1}, at step {step} of {steps}", top_lr)
-                after_step(Step(epoch + 1, step, steps, loss_so_far, accuracy_so_far))
+                after_step(Step(epoch + 1, step, steps, loss_so_far, accuracy_so_far, run.meter, started))
                 check()
             device.synchronize()
             seconds = time.perf_counter() - started
@@ -99,11 +133,11 @@ def fit(
             )
 
 
-def rehearse(model: Module, train: Batches) -> None:
-    """Forward and backward of one batch, leaving the model as it was: for `cpu.prepare`."""
+def rehearse(model: Module, train: Batches, n: int | None = None) -> None:
+    """Forward and backward of one batch, or of n images, leaving the model as it was."""
     state = model.state_dict()
-    batch = next(train.epoch(0))
-    F.cross_entropy(model.train()(Tensor(batch.x, device=train.device)), batch.y).backward()
+    samples, words, y = (part[: n or train.batch_size] for part in train.draw(0))
+    F.cross_entropy(model.train()(Tensor(train.images(samples, words), device=train.device)), y).backward()
     model.load_state_dict(state)
     for parameter in model.parameters():
         parameter.grad = None
@@ -111,7 +145,8 @@ def rehearse(model: Module, train: Batches) -> None:
 
 def _require_finite(loss: float, where: str, lr: float) -> None:
     if not math.isfinite(loss):
-        raise DivergedError(f"the loss is {loss} {where}", f"use a smaller learning rate: --lr {lr / 10:g}")
+        hint = f"use a smaller learning rate, --lr {lr / 10:g}, or limit the gradients: --clip-grad-norm 1"
+        raise DivergedError(f"the loss is {loss} {where}", hint)
 
 
 def evaluate(

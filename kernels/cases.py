@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from . import load
+from . import trainingcases as step
 from .arrays import Pair, out_size, taps
 from .case import Case, tolerance
 from .case import spread as _spread
 from .case import whole as _whole
 from .shapetable import DRAWN, SHAPES
-from .trainingcases import adam, augment, deal, draw_adam, draw_augment, draw_deal, draw_sgd, draw_tally, sgd, tally
 
 _TENSOR_CORES = ("tf32", "tf32x3", "bf16")
 
@@ -288,10 +288,11 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], Callable[[Any], tuple]]] = {
     "cross_entropy": (_cross_entropy, _draw_cross_entropy),
     "dropout": (_dropout, _draw_dropout),
     "linear": (_linear, _draw_linear),
-    "augment": (augment, draw_augment),
-    "deal": (deal, draw_deal),
-    "sgd": (sgd, draw_sgd),
-    "adam": (adam, draw_adam),
-    "tally": (tally, draw_tally),
+    "augment": (step.augment, step.draw_augment),
+    "deal": (step.deal, step.draw_deal),
+    "sgd": (step.sgd, step.draw_sgd),
+    "adam": (step.adam, step.draw_adam),
+    "clip": (step.clip, step.draw_clip),
+    "tally": (step.tally, step.draw_tally),
     "relu": (_relu, _draw_relu),
 }

@@ -163,6 +163,14 @@ SHAPES: dict[str, list[tuple]] = {
         (333, 1000, (0.5, 0.9), 0.1, True),
         (2 * LONG, 2, (0.9, 0.999), 0.1, True),
     ],
+    "clip": [
+        (1, 0.25),
+        (7, 100.0),  # of a smaller norm: nothing changes
+        (255, 0.5),
+        (1000, 1.0),
+        (256 * 256 + 300, 2.0),  # a second round of the threads that sum
+        (LONG, 1.0),
+    ],
     "tally": [
         (1, 1),
         (7, 10),

@@ -73,6 +73,15 @@ def adam(rng: Any, n: int, t: int, betas: tuple[float, float], weight_decay: flo
     ]
 
 
+def clip(rng: Any, n: int, max_norm: float) -> list[Case]:
+    """A number is off by what its square root and a division round, and by half of what the sum of squares does."""
+    return [Case("clip", "scale", (spread(rng, (n,)), max_norm), (tolerance(16, 1),), f"n {n} max_norm {max_norm}")]
+
+
+def draw_clip(rng: Any) -> tuple:
+    return int(rng.integers(1, rng.choice([10, 3000]))), float(rng.choice([1e-3, 1, 100]))
+
+
 def tally(rng: Any, n: int, classes: int, special: tuple = ()) -> list[Case]:
     """Half of the answers are right; a wrong count is off by at least 1, which no tolerance here allows."""
     logits = rng.choice(special, (n, classes)) if special else spread(rng, (n, classes))

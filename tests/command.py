@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from click.testing import CliRunner
+from failures import saw
 
 from gpucnn.cli import main
 
@@ -34,3 +35,4 @@ def fail(line, code, *patterns):
     for pattern in patterns:
         assert re.search(pattern, err), err
     assert sorted(Path().rglob("*")) == before
+    saw(found, err)

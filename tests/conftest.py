@@ -15,7 +15,7 @@ import pytest
 
 from gpucnn.backend import Device, probe_cuda
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "failures"]
 
 with suppress(ModuleNotFoundError):  # a machine with a GPU may have pytest and nothing more: make test-gpu
     import hypothesis
@@ -40,10 +40,26 @@ def device(request):
     return Device("cuda", kernels="xp")
 
 
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    """The test runs in an empty folder; compiled kernels come from the user's cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GPUCNN_DATA_DIR", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def empty_folder(own_folder, monkeypatch):
+    """The same, without the user's caches."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own_folder / "cache"))
+    return own_folder
+
+
 def pytest_addoption(parser, pluginmanager):
     if not pluginmanager.hasplugin("timeout"):
         parser.addini("timeout", "of pytest-timeout, which is not installed")
     parser.addoption("--draws", type=int, default=20, help="how many drawn shapes each kernel is tried on")
+    parser.addoption("--kills", type=int, default=8, help="how often runs are killed that then go on")
     parser.addoption("--strict-skips", action="store_true", help="fail on every skip that is not for want of a GPU")
 
 

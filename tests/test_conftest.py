@@ -30,7 +30,7 @@ NO_TORCH = """
 @pytest.fixture
 def run(pytester):
     """Run pytest with our conftest.py on files of the given text -> (exit status, last line)."""
-    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text().replace('["pytester"]', "[]"))
+    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text().replace('["pytester", "failures"]', "[]"))
 
     def run(*arguments, **files):
         pytester.makepyfile(**files)

@@ -44,7 +44,7 @@ def test_every_op_has_cases_and_both_implementations_that_it_should_have():
     assert set(cases.ops()) == set(kernels.ops()) - {"philox"}
     both = {"conv2d", "maxpool2d", "avgpool2d", "globalavgpool2d"}
     assert {op for op, impl in WRITTEN if impl == "numba"} == both
-    of_a_step = {"adam", "augment", "deal", "cross_entropy", "dropout", "relu", "sgd", "tally"}
+    of_a_step = {"adam", "augment", "clip", "deal", "cross_entropy", "dropout", "relu", "sgd", "tally"}
     products = {"conv2d", "conv2d_relu_maxpool", "linear"}
     for kind in TENSOR_CORES:
         assert {op for op, impl in WRITTEN if impl == kind} == {*products, "augment"}

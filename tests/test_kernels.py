@@ -133,6 +133,7 @@ def calls():
         ("augment", "forward", (pixels, np.array([2, 0]), words, shift, scale, *[True] * 3), (2, 2, 5, 6)),
         ("augment", "forward", (pixels, np.array([2, 0]), None, shift, scale, *[False] * 3), (2, 2, 5, 6)),
         ("deal", "forward", (*epoch, vectors[0], *counts, 3), ((3,), (3, 4), (3,), (), ())),
+        ("clip", "scale", (vectors[0], 0.5), (6,)),
         ("tally", "add", (np.array([1.0, 2.0]), g0, logits, target), (2,)),
         ("sgd", "step", (*vectors[:3], 0.1, 0.9, 0.01, True), ((6,),) * 2),
         ("adam", "step", (*vectors, 3, 0.1, (0.9, 0.99), 1e-8, 0.01, False), ((6,),) * 3),

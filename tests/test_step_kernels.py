@@ -140,6 +140,7 @@ def zeros(*shape, dtype=np.float32):
         ("sgd", "step", (*[zeros(3)] * 3, zeros(1, dtype=np.float64), 0, 0, False), TypeError, "lr is an array of"),
         ("adam", "step", (*[zeros(3)] * 3, zeros(4), 1, 0.1, (0, 0), 0, 0, False), ValueError, "v has shape"),
         ("adam", "step", (*[zeros(3)] * 4, zeros(1), 0.1, (0, 0), 0, 0, False), TypeError, "t is an array of int32"),
+        ("clip", "scale", (zeros(3, dtype=np.float64), 1.0), TypeError, "is an array of float32, got float64"),
         ("tally", "add", (zeros(3), zeros(), zeros(2, 4), zeros(2, dtype=np.int32)), ValueError, "sums has shape"),
         ("tally", "add", (zeros(2), zeros(1), zeros(2, 4), zeros(2, dtype=np.int32)), ValueError, "loss has shape"),
         ("tally", "add", (zeros(2), zeros(), zeros(2, 4), zeros(3, dtype=np.int32)), ValueError, "target has shape"),

@@ -1,6 +1,7 @@
 """`--config FILE` and `--recipe NAME`: flags from a TOML file, where the command line does not give them."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ def _read(context: click.Context, path: Path) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path} is no TOML: {error}", "one `flag = value` a line, e.g. epochs = 5") from None
+    return flag_values(context, values, path)
+
+
+def flag_values(context: click.Context, values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """`values`, which come from `path`, by the names of the flags that they are for; UsageError where they are not."""
     flags = {
         word.lstrip("-"): p
         for p in context.command.params

@@ -103,7 +103,7 @@ class Session:
     def _model_costs(self) -> None:
         with listening(costs := Costs()):
             rehearse(self.run.model, self.run.train_batches)
-        self.costs = {**costs.passes, "optimizer": update(self.run.parameters, self.run.optimizer.states)}
+        self.costs = {**costs.passes, "optimizer": update(self.run.parameters, len(self.run.optimizer.states))}
 
     def _loop(self) -> Any:
         run, kind = self.run, steps_on(self.device)

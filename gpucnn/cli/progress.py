@@ -41,7 +41,8 @@ class Progress:
             return
         if self.task is None:
             fields: dict[str, Any] = {"epochs": self.epochs, "epoch": 1, "means": "", "rate": 0.0}
-            self.task = self.bar.add_task("train", total=self.epochs * now.steps, **fields)
+            done = (now.epoch - 1) * now.steps + now.step
+            self.task = self.bar.add_task("train", total=self.epochs * now.steps, completed=done, **fields)
         speed = self.bar.tasks[0].speed or 0.0
         self.bar.update(
             self.task,

@@ -33,6 +33,12 @@ def with_recipe(context: click.Context, flags: dict[str, Any]) -> dict[str, Any]
 
 def make_optimizer(model: Module, flags: dict[str, Any]) -> Optimizer:
     """The optimizer of --optimizer with its flags."""
+    optimizer = _optimizer(model, flags)
+    optimizer.max_norm = flags["clip_grad_norm"]
+    return optimizer
+
+
+def _optimizer(model: Module, flags: dict[str, Any]) -> Optimizer:
     named, lr, decay = model.named_parameters(), flags["lr"], flags["weight_decay"]
     if flags["optimizer"] == "sgd":
         if flags["nesterov"] and not flags["momentum"]:

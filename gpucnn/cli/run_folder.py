@@ -1,86 +1,149 @@
 """The folder of a run: written by `train`, read by `eval`, `predict` and `plot`."""
 
 import csv
+import fcntl
+import io
 import json
+import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..backend import Device
-from ..checkpoint import load_weights, save_weights, write_atomic
+from ..checkpoint import PART, DamagedError, State, link_atomic, load_state, load_weights, save_state, write_atomic
 from ..data import Dataset
 from ..errors import DataError, UsageError
 from ..models import Model, model_class
 from ..training import Epoch
 from .environment import environment
 
-WEIGHTS = "last.safetensors"
+WEIGHTS, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 METRICS = "metrics.jsonl"
 PICTURES = ("curves", "filters", "features", "confusion", "roofline")  # of `gpucnn plot`
 META = ("model", "input_shape", "image_size", "white", "classes", "mean", "std", "dataset", "data_path", "epoch")
 
 
 class RunFolder:
-    """config.toml (everything resolved), env.json, metrics.jsonl, metrics.csv, last.safetensors, samples/."""
+    """config.toml (everything resolved), env.json, metrics.jsonl, metrics.csv, samples/, and three checkpoints.
+
+    last.safetensors; previous.safetensors, the one before it; best.safetensors, of the best epoch on the test images.
+    The folder is locked: no other process gets it before this one closes it, or ends.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._last_is_whole = False
+        self._lock = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UsageError(
+                f"another run is writing to {path}", "wait for its end, or choose another folder"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        for part in path.glob(f".*{PART}"):  # of a process that was killed
+            part.unlink()
+
+    def close(self) -> None:
+        """Let others have it."""
+        os.close(self._lock)
 
     @classmethod
     def create(cls, output_dir: Path | None, model: str, overwrite: bool) -> "RunFolder":
         """A new folder: `output_dir`, or runs/<date-time>-<model>. UsageError where it holds files already."""
-        if output_dir is None:
-            path = base = Path("runs", f"{datetime.now():%Y%m%d-%H%M%S}-{model}")
-            again = 1
-            while path.exists():
-                again += 1
-                path = base.with_name(f"{base.name}-{again}")
-        else:
-            path = output_dir
-            if path.is_file() or (path.is_dir() and any(path.iterdir()) and not overwrite):
-                raise UsageError(f"--output-dir {path} exists already", "choose another, or replace it: --overwrite")
+        path = output_dir or Path("runs", f"{datetime.now():%Y%m%d-%H%M%S}-{model}")
+        if output_dir and (path.is_file() or (path.is_dir() and any(path.iterdir()) and not overwrite)):
+            raise UsageError(f"--output-dir {path} exists already", "choose another, or replace it: --overwrite")
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            for name in (METRICS, "metrics.csv"):
-                write_atomic(path / name, b"")
+            if output_dir:
+                path.mkdir(parents=True, exist_ok=True)
+            else:
+                path = _make_new(path)
+            folder = cls(path)
+            folder.write_metrics([])
+            for name in (WEIGHTS, PREVIOUS, BEST, *(f"{picture}.png" for picture in PICTURES)):
+                (path / name).unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(
                 f"cannot write to {path}: {error.strerror}", "choose another folder: --output-dir DIR"
             ) from None
-        for picture in PICTURES:
-            (path / f"{picture}.png").unlink(missing_ok=True)
         shutil.rmtree(path / "samples", ignore_errors=True)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """The folder of a run that is to go on."""
+        if not path.is_dir():
+            fault = "is no folder" if path.exists() else "does not exist"
+            raise DataError(f"--resume {path}: it {fault}", "give the folder of a run: its name stands where it began")
         return cls(path)
 
     def describe(self, config: Mapping[str, Any], device: Device) -> None:
         """Write config.toml and env.json."""
-        given = {name: str(v) if isinstance(v, Path) else v for name, v in config.items() if v is not None}
-        lines = [f"{name} = {json.dumps(v, ensure_ascii=False)}\n" for name, v in given.items()]
+        lines = [f"{name} = {json.dumps(v, ensure_ascii=False)}\n" for name, v in config.items()]
         text = "".join(lines).replace("\x7f", "\\u007f")  # else strings and numbers are the same in JSON and TOML
         write_atomic(self.path / "config.toml", text.encode())
         env = {"command": sys.argv} | environment(device)
         write_atomic(self.path / "env.json", json.dumps(env, indent=2).encode())
 
-    def add_metrics(self, epoch: Epoch) -> None:
-        """Append one epoch to metrics.jsonl and metrics.csv."""
-        values = asdict(epoch)
-        with (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(values) + "\n")
-        with (self.path / "metrics.csv").open("a", newline="") as file:
-            writer = csv.DictWriter(file, values)
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(values)
+    def write_metrics(self, epochs: Sequence[Epoch]) -> None:
+        """Write metrics.jsonl and metrics.csv anew, so that a write that failed leaves no hole."""
+        rows = [asdict(epoch) for epoch in epochs]
+        table = io.StringIO(newline="")
+        if rows:
+            writer = csv.DictWriter(table, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        write_atomic(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        write_atomic(self.path / "metrics.csv", table.getvalue().encode())
 
-    def save(self, model: Model, meta: Mapping[str, Any]) -> None:
-        """Write the weights; `meta` says how to build the model again and feed it."""
-        save_weights(self.path / WEIGHTS, model.state_dict(), meta)
+    def metrics_until(self, epochs: int) -> list[Epoch]:
+        """Of epochs 1 .. `epochs`; DataError where metrics.jsonl does not hold them all."""
+        found = read_metrics(self.path)[:epochs] if epochs else []
+        if [each.epoch for each in found] != list(range(1, epochs + 1)):
+            path = self.path / METRICS
+            raise DataError(f"{path} does not hold the {epochs} epochs that are done", "bring it back, or train anew")
+        return found
+
+    def save(self, state: State, best: bool = False) -> None:
+        """Write a checkpoint; the last one, if it is whole, becomes the previous one."""
+        last = self.path / WEIGHTS
+        save_state(last, state, keep=self.path / PREVIOUS if self._last_is_whole else None)
+        self._last_is_whole = True
+        if best:
+            link_atomic(last, self.path / BEST)
+
+    def room(self) -> tuple[int, int]:
+        """Bytes that are free where it lies, and that a checkpoint takes."""
+        return shutil.disk_usage(self.path).free, (self.path / WEIGHTS).stat().st_size
+
+    def newest(self) -> tuple[State, str]:
+        """The last checkpoint; or the one before it, and what is wrong with the last. DataError without either."""
+        last, previous = self.path / WEIGHTS, self.path / PREVIOUS
+        if not last.exists() and not previous.exists():
+            raise DataError(f"{self.path} holds no checkpoint", "begin the run anew, without --resume")
+        try:
+            state = load_state(last)
+            self._last_is_whole = True
+            return state, ""
+        except DataError as error:
+            if last.exists() and not isinstance(error, DamagedError):
+                raise
+            fault = str(error)
+        try:
+            return load_state(previous), fault
+        except DataError as error:
+            raise DataError(f"{fault}, and {error}", "begin the run anew, without --resume") from None
 
     def add_samples(self, data: Dataset, count: int = 4) -> None:
         """Write the first test images as PNG files, to try `predict` with; none on a machine without Pillow."""
@@ -94,6 +157,17 @@ class RunFolder:
             bright = (pixels.astype(np.uint16) * 255 // data.white).astype(np.uint8)
             picture = Image.fromarray(bright[0] if len(bright) == 1 else bright.transpose(1, 2, 0))
             picture.save(folder / f"{i}-{data.classes[label]}.png")
+
+
+def _make_new(path: Path) -> Path:
+    """`path`, or `path`-2, ..., whichever no one has made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for again in count(1):
+        with suppress(FileExistsError):
+            new = path.with_name(f"{path.name}-{again}") if again > 1 else path
+            new.mkdir()
+            return new
+    raise AssertionError("numbers do not end")
 
 
 def restore(run: Path, device: Device) -> tuple[Model, dict[str, Any]]:

@@ -1,29 +1,33 @@
 """`gpucnn train`: from flags to a trained model in a run folder."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from ..backend import parse_device
+from ..checkpoint import State
 from ..cpu import prepare, set_threads, unfavourable
 from ..data import Batches, load
 from ..errors import DeviceError, DivergedError
+from ..memory import enough_memory, require_memory
 from ..models import model_class
-from ..training import Epoch, fit, rehearse
+from ..training import BEGINNING, Epoch, Position, Step, fit, rehearse
 from .config import RECIPES, read_config, read_recipe
+from .diverged import explained
 from .notes import note
 from .options import Finite, data_options, device_options, json_option, threads_option
 from .output import Output, short
 from .plot import with_matplotlib
 from .progress import Progress
 from .recipe import make_optimizer, make_schedule, with_recipe
+from .resume import RESUMED, Resumed, position_of, read_run, settings
 from .run_folder import WEIGHTS, RunFolder, example_image
+from .saving import Saver
 from .stop import StopBetweenSteps, Stopped
-
-NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no part of what it is
 
 
 @click.command(short_help="Train a model.")
@@ -31,6 +35,8 @@ NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no 
               help="A TOML file with any of these flags.")  # fmt: skip
 @click.option("--recipe", type=click.Choice(list(RECIPES)), is_eager=True, expose_value=False, callback=read_recipe,
               help="Flags that go together: fast is alexnet-lite on cifar10, in batches for a GPU.")  # fmt: skip
+@click.option("--resume", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=read_run,
+              metavar="RUN", help="Go on with the run in this folder, to the same bits.")  # fmt: skip
 @click.option("--model", default="lenet", show_default=True, help="The architecture: see gpucnn summary.")
 @data_options
 @device_options
@@ -44,6 +50,7 @@ NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no 
 @click.option("--momentum", type=Finite(0, 1, max_open=True), default=0.9, show_default=True, help="Of SGD.")
 @click.option("--nesterov/--no-nesterov", default=False, help="Nesterov's momentum in SGD.")
 @click.option("--wd", "--weight-decay", "weight_decay", type=Finite(0), default=5e-4, show_default=True)
+@click.option("--clip-grad-norm", type=Finite(0, min_open=True), help="Scale gradients down to this norm.")
 @click.option("--lr-scheduler", type=click.Choice(["one-cycle", "cosine", "step", "constant"]),
               default="one-cycle", show_default=True,
               help="one-cycle: in 20 % of the steps from lr/10 to lr, then down to lr/1000.")  # fmt: skip
@@ -58,6 +65,10 @@ NOT_OF_A_RUN = ("output_dir", "overwrite", "dry_run")  # where a run goes is no 
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
 @click.option("--output-dir", type=click.Path(path_type=Path), help="The run folder.  [default: runs/<time>-<model>]")
 @click.option("--overwrite", is_flag=True, help="Write into an --output-dir that holds files already.")
+@click.option("--checkpoint-steps", type=click.IntRange(1), metavar="N",
+              help="Save after every N steps, too, not just after each epoch.")  # fmt: skip
+@click.option("--checkpoint-minutes", type=Finite(0, min_open=True), metavar="M", default=10.0, show_default=True,
+              help="Save after so many minutes, too.")  # fmt: skip
 @click.option("--limit-batches", type=click.IntRange(1), help="At most so many batches an epoch, to train and to test.")
 @click.option("--dry-run", is_flag=True, help="One step and one test batch, nothing written.")
 @json_option
@@ -68,20 +79,29 @@ def train(context: click.Context, **flags: Any) -> None:
     Without the data and a network: gpucnn train --dataset digits
     """
     flags = with_recipe(context, flags)
+    resumed = context.meta.get(RESUMED)
+    if resumed:
+        resumed.refuse_others(context, flags)
     output = Output(flags.pop("as_json"))
-    run = Run(flags, output)
+    run = Run(flags, output, resumed)
     if flags["dry_run"]:
         run.dry()
         output.next(*[word for word in context.find_root().obj if word != "--dry-run"])
     else:
-        run.train()
+        if resumed:
+            folder = resumed.folder
+        else:
+            folder = RunFolder.create(flags["output_dir"], flags["model"], flags["overwrite"])
+            context.call_on_close(folder.close)
+        run.train(folder)
 
 
 class Run:
     """Everything that the flags name, built and checked before anything is written."""
 
-    def __init__(self, flags: dict[str, Any], output: Output) -> None:
-        self.flags, self.output = flags, output
+    def __init__(self, flags: dict[str, Any], output: Output, resumed: Resumed | None = None) -> None:
+        self.flags, self.output, self.resumed = flags, output, resumed
+        self.start = resumed.position if resumed else BEGINNING
         make_model = model_class(flags["model"])
         how = (flags[name] for name in ("kernels", "fuse", "graph", "precision"))
         self.device, why = parse_device(flags["device"], *how)
@@ -111,8 +131,12 @@ class Run:
         steps = min(len(self.train_batches), flags["limit_batches"] or len(self.train_batches))
         self.optimizer = make_optimizer(self.model, flags)
         self.schedule = make_schedule(flags, steps)
+        if resumed:
+            resumed.load_into(self.model, self.optimizer, self.raw_data)
         self._introduce(why)
-        prepare(self.device, lambda: rehearse(self.model, self.train_batches))
+        with enough_memory(self.model, self.train_batches):
+            prepare(self.device, lambda: rehearse(self.model, self.train_batches))
+            require_memory(self.model, self.train_batches)
 
     def _introduce(self, why: str) -> None:
         data = self.data
@@ -135,6 +159,7 @@ class Run:
             seed=self.flags["seed"],
             label_smoothing=self.flags["label_smoothing"],
             limit_batches=limit_batches,
+            start=self.start,
             **callbacks,
         )
 
@@ -144,47 +169,63 @@ class Run:
         self.output.say(f"dry run: one step gave a loss of {epoch.train_loss:.4f}; nothing was written")
         self.output.result(self._result(epoch, None))
 
-    def train(self) -> None:
+    def train(self, folder: RunFolder) -> None:
         """Train, save after every epoch, draw the curves, and say what came out."""
-        folder = RunFolder.create(self.flags["output_dir"], self.flags["model"], self.flags["overwrite"])
-        folder.describe({name: v for name, v in self.flags.items() if name not in NOT_OF_A_RUN}, self.device)
-        folder.save(self.model, self._meta(0))
-        folder.add_samples(self.raw_data)
-        done: list[Epoch] = []
+        folder.describe(settings(self.flags), self.device)
+        done = folder.metrics_until(self.start.epoch)
+        steps, minutes = self.flags["checkpoint_steps"], self.flags["checkpoint_minutes"]
+        saver = Saver(folder, self.state, done, self.start if self.resumed else None, steps, minutes)
+        if self.resumed:
+            self.output.say(f"going on after {self.start}")
+        else:
+            saver.begin(self.start)
+            folder.add_samples(self.raw_data)
         try:
             with (
+                enough_memory(self.model, self.train_batches),
                 StopBetweenSteps() as stop,
                 Progress(self.flags["epochs"], self.flags["batch_size"], self.output.as_json) as progress,
             ):
+
+                def after_step(step: Step) -> None:
+                    progress.step(step)
+                    saver.step(step)
+
                 epochs, limit = self.flags["epochs"], self.flags["limit_batches"]
-                for epoch in self.epochs(epochs, limit, after_step=progress.step, check=stop.check):
-                    folder.add_metrics(epoch)
-                    folder.save(self.model, self._meta(epoch.epoch))
-                    done.append(epoch)
+                for epoch in self.epochs(epochs, limit, after_step=after_step, check=stop.check):
+                    saver.epoch(epoch)
                     progress.epoch(epoch)
-                    for fault in unfavourable(self.device) if epoch.epoch == 1 else ():
+                    for fault in unfavourable(self.device) if epoch.epoch == self.start.epoch + 1 else ():
                         note(*fault)
         except Stopped as stopped:
-            if all(np.isfinite(array).all() for array in self.model.state_dict().values()):
-                folder.save(self.model, self._meta(len(done)))
+            saver.stop()
             self.output.say(f"stopped in epoch {len(done) + 1}; the weights are in {short(folder.path / WEIGHTS)}")
-            self.output.next("eval", short(folder.path))
+            self.output.next("train", "--resume", short(folder.path))
             raise SystemExit(stopped.exit_code) from None
         except DivergedError as error:
-            error.hint += f"; the last good weights, after epoch {len(done)}, are in {short(folder.path)}"
-            raise
-        curves = _draw_curves(folder.path, done)
+            self._load(folder)
+            repeat = partial(self.epochs, self.flags["epochs"], self.flags["limit_batches"], checked=True)
+            raise explained(error, repeat, self.start, short(folder.path)) from None
+        saver.require_saved()
+        no_curves = _draw_curves(folder.path, done)
         last = done[-1]
         self.output.say(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}, by the last weights")
-        self.output.say(f"weights, metrics{' and curves.png' if curves else ''} are in {short(folder.path)}")
-        if not curves:
-            self.output.say("no curves.png without matplotlib: pip install 'gpucnn[plot]'")
+        self.output.say(f"weights, metrics{'' if no_curves else ' and curves.png'} are in {short(folder.path)}")
+        if no_curves:
+            self.output.say(f"no curves.png {no_curves}")
         self.output.result(self._result(last, folder.path))
         self.output.next("predict", short(folder.path), short(example_image(folder.path)))
 
-    def _meta(self, epoch: int) -> dict[str, Any]:
-        """What `restore` and `predict` need beside the weights."""
-        return {
+    def _load(self, folder: RunFolder) -> None:
+        """Go back to the last checkpoint."""
+        state, _ = folder.newest()
+        self.model.load_state_dict(state.weights)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.start = position_of(state)
+
+    def state(self, position: Position) -> State:
+        """All that `train --resume`, `eval` and `predict` need."""
+        meta = {
             "model": self.flags["model"],
             "input_shape": self.data.image_shape,
             "image_size": self.raw_data.image_shape[1:],
@@ -194,9 +235,12 @@ class Run:
             "std": self.data.std,
             "dataset": self.data.name,
             "data_path": str(Path(self.flags["data_path"]).absolute()) if self.flags["data_path"] else None,
+            "data_sha256": self.raw_data.sha256,
             "seed": self.flags["seed"],
-            "epoch": epoch,
+            "config": settings(self.flags),
+            **asdict(position),
         }
+        return State(self.model.state_dict(), self.optimizer.state_dict(), meta)
 
     def _result(self, last: Epoch, run_dir: Path | None) -> dict[str, Any]:
         return {
@@ -216,11 +260,13 @@ class Run:
         }
 
 
-def _draw_curves(folder: Path, epochs: list[Epoch]) -> bool:
-    """Write curves.png; False where matplotlib is not installed."""
+def _draw_curves(folder: Path, epochs: list[Epoch]) -> str:
+    """Write curves.png; why that was not possible, or nothing."""
     try:
         drawings = with_matplotlib()
+        drawings.write(drawings.curves(folder.name, epochs), folder / "curves.png")
     except DeviceError:
-        return False
-    drawings.write(drawings.curves(folder.name, epochs), folder / "curves.png")
-    return True
+        return "without matplotlib: pip install 'gpucnn[plot]'"
+    except OSError as error:
+        return f"could be written: {error.strerror}"
+    return ""

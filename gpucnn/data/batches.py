@@ -81,10 +81,10 @@ class Batches:
         """Examples in an epoch."""
         return min(len(self.x), len(self) * self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of epoch 0, 1, ...: each call with the same number gives the same ones."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch 0, 1, ... from batch `first` on: each call with the same numbers gives the same ones."""
         samples, words, labels = self.draw(epoch)
-        for start in range(0, self.examples, self.batch_size):
+        for start in range(first * self.batch_size, self.examples, self.batch_size):
             places = slice(start, min(start + self.batch_size, self.examples))
             yield Batch(self.images(samples[places], words[places]), labels[places], samples[places])
 

@@ -1,6 +1,8 @@
 """What every data set becomes: pictures and labels on the host, and what is needed to feed them to a model."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,12 @@ class Dataset:
                 f"{self.name}: mean {self.mean} and std {self.std} do not fit {channels} channels",
                 "give one mean and one positive std a channel",
             )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all pictures and labels."""
+        parts = (self.train_x, self.train_y, self.test_x, self.test_y)
+        return sha256(b"".join(sha256(part.tobytes()).digest() for part in parts)).hexdigest()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from ..backend import writable
 from ..errors import DataError
 
 DAMAGED = "the file is damaged: delete it and fetch it again"
@@ -67,16 +68,18 @@ def locate(origin: Origin, path: str | Path | None, download: bool) -> Path:
     if not download:
         searched = ", ".join(str(place) for place in (*places, cache))
         raise DataError(f"no {origin.name} in {searched}, and downloading is off", _by_hand(origin))
-    fetch(origin)
-    return _find(cache, origin) or cache / origin.name
+    fetched = fetch(origin)[0].parent
+    return _find(fetched.parent, origin) or fetched
 
 
 def fetch(origin: Origin) -> list[Path]:
     """The official files in the cache folder, each one downloaded unless it is there with the official hash.
 
-    A download has another name until it is whole and its hash is right. DataError where no mirror delivers.
+    A download has another name until it is whole and its hash is right. DataError where no mirror delivers. Where the
+    cache folder cannot be written to, they are in a temporary one until the process ends.
     """
-    return [_fetch(origin, wanted, cache_folder() / origin.name) for wanted in origin.downloads]
+    folder = writable(cache_folder() / origin.name)
+    return [_fetch(origin, wanted, folder) for wanted in origin.downloads]
 
 
 def verify(origin: Origin, place: Path) -> Iterator[tuple[Path, bool]]:

@@ -22,7 +22,7 @@ from numba.core import caching
 from threadpoolctl import ThreadpoolController
 
 from .. import recording
-from ..cachefolder import cache_folder
+from ..cachefolder import cache_folder, writable
 from .target import TARGET
 
 log = logging.getLogger("gpucnn.kernels")  # who wants to see it adds a handler
@@ -86,18 +86,14 @@ class Compiled:
         self.call = dispatcher
 
     def kept(self) -> bool:
-        """Whether the cache has its machine code; True where there is no cache."""
+        """Whether the cache has its machine code."""
         dispatcher = self._dispatcher
-        look = getattr(dispatcher._cache, "keeps", None)
-        return look is None or all(look(signature, dispatcher.targetctx) for signature in self.signatures)
+        return all(dispatcher._cache.keeps(signature, dispatcher.targetctx) for signature in self.signatures)
 
     @cached_property
     def _dispatcher(self) -> Any:
         dispatcher = numba.njit(**self.options)(self.function)
-        try:
-            dispatcher._cache = _Cache(self.function)
-        except RuntimeError:  # Numba's way to say that no folder can be written
-            log.warning("compiled kernels cannot be kept: no write access to %s", cache_folder())
+        dispatcher._cache = _Cache(self.function)
         return dispatcher
 
 
@@ -173,14 +169,11 @@ class _Locator(caching._CacheLocator):
     @classmethod
     def from_function(cls, py_func: Callable, py_file: str) -> "_Locator | None":
         locator = cls(py_func)
-        try:
-            locator.ensure_cache_path()
-        except OSError:
-            return None
+        locator.ensure_cache_path()
         return locator
 
     def get_cache_path(self) -> str:
-        return str(cache_folder() / f"cpu-{_digest()}")
+        return str(writable(cache_folder() / f"cpu-{_digest()}"))
 
     def get_source_stamp(self) -> str:
         return sha256(Path(self.function.__code__.co_filename).read_bytes()).hexdigest()
@@ -201,6 +194,12 @@ class _Cache(caching.FunctionCache):
         if found is None:
             log.info("compiling %s", self._py_func.__name__)
         return found
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            super().save_overload(signature, data)
+        except OSError as fault:  # the disk is full, say; the machine code is here
+            log.warning("a compiled kernel could not be kept: %s", fault.strerror)
 
     def keeps(self, signature: str, target: Any) -> bool:
         """Whether there is machine code for the signature, without loading it."""

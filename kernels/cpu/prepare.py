@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from threading import Thread
 
+from ..cachefolder import cache_folder, writable
 from .compiled import called_by, log
 
 
@@ -36,7 +37,10 @@ def _hand_out(missing: list[str]) -> None:
     """Give kernels of the list to a process of its own, until none is left or the process ends."""
     command = [sys.executable, "-m", "gpucnn_kernels.cpu.prepare"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
+    environment = os.environ | {"XDG_CACHE_HOME": str(writable(cache_folder()).parents[1])}
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
         assert process.stdin and process.stdout
         while missing:
             try:

@@ -6,14 +6,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..cachefolder import cache_folder
+from ..cachefolder import cache_folder, writable
 from ..offline import CompileError
 
 
@@ -83,7 +82,7 @@ def build(
     path = cache_folder() / name
     if not _is_whole(path):
         with _one_at_a_time:
-            path = _writable(path.parent) / name
+            path = writable(path.parent) / name
     if _is_whole(path):
         return path
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -107,20 +106,3 @@ def _is_whole(path: Path) -> bool:
     except OSError:
         return False
     return hashlib.sha256(content[:-32]).digest() == content[-32:]
-
-
-def _writable(folder: Path) -> Path:
-    """`folder`, which is made if need be; or a temporary one, with a warning, where nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as fault:
-        return Path(_temporary_folder(str(fault)).name)
-
-
-@cache
-def _temporary_folder(why: str) -> tempfile.TemporaryDirectory:
-    text = f"kernels are built anew in every process ({why}): set XDG_CACHE_HOME to a folder that can be written to"
-    warnings.warn(text, RuntimeWarning, stacklevel=2)
-    return tempfile.TemporaryDirectory(prefix="gpucnn-kernels-")
