@@ -3,8 +3,8 @@
 Columns: https://docs.nvidia.com/nsight-systems/AnalysisGuide, the reports nvtx_pushpop_trace, cuda_api_trace and
 cuda_gpu_trace. Two steps on two streams; in each the first layer's forward takes 40 us in two kernels, of which one has
 a template's name with commas and quotes, its backward_weight 30 us, the optimizer 10 us beside it on another stream,
-and then a copy takes 5 us that no range is around. Each launch is 2 us before its kernel in the thread 77; a thread 78
-has a range at the same time that is none of ours, and launches nothing.
+and then a copy takes 5 us that no range is around. All is launched by the thread 77, in which a library has a range of
+its own domain inside of the first layer's; meanwhile a thread 78 has a range of ours, and launches nothing.
 """
 
 PREAMBLE = """Generating SQLite file report.sqlite from report.nsys-rep
@@ -65,7 +65,8 @@ def reports(steps=2, commas=True, graph=False):
         at = 5_000_000 + step * STEP_NS
         if not graph:
             add_range(at, at + 95_000, "gpucnn:step", 0)
-            add_range(at + 500, at + 9_500, "other:library", 0, tid=78)
+            add_range(at + 1_300, at + 95_500, "gpucnn:loader", 0, tid=78)
+            add_range(at + 1_200, at + 8_800, "library:gemm", 2)
         for name, begin, end, launched in WORK:
             if not graph:
                 add_range(at + begin, at + end, f"gpucnn:{name}", 2 if "weight" in name else 1)

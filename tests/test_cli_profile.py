@@ -130,7 +130,7 @@ def test_recorded_csv_without_facts_has_times_alone(tmp_path):
     found, err = result("profile --from old_cuda_api_trace.csv --trace trace.json --png roofline.png")
     assert found["step_us"] > 0 and {row["gflops"] for row in found["rows"]} == {None}
     assert "no GFLOP/s and no roofs" in err
-    assert len(check_trace(Path("trace.json").read_text())) == 20
+    assert len(check_trace(Path("trace.json").read_text())) == 2 * (5 + 6)  # kernels and ranges of ours
     fail("profile --from trace.json", "needed side by side")
 
 
@@ -142,12 +142,15 @@ def test_what_does_not_go_together():
 
 
 def test_the_simulator_counts_accesses():
-    found, err = result("profile --dataset tinydigits --model tinydigits-cnn --device sim -b 4")
+    line = "profile --dataset tinydigits --model tinydigits-cnn --device sim -b 4"
+    found, err = result(f"{line} --csv lines.csv")
     lines = found["accesses"]
     assert {"features.0.forward", "features.0.backward", "optimizer", "batch"} <= {row["name"] for row in lines}
     sgd = [row for row in lines if row["kernel"] == "sgd_step" and row["space"] == "global"]
     assert {row["name"] for row in sgd} == {"optimizer"} and any(row["line"].startswith("sgd.cu:") for row in sgd)
     assert "The simulator has no times" in err
+    assert len(Path("lines.csv").read_text().splitlines()) == 1 + len(lines)
+    fail(f"{line} --png roofline.png", "no times to trace or to draw")
 
 
 def test_help_has_the_flags_of_train_and_so_has_a_config():

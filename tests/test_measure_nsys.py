@@ -64,7 +64,7 @@ def test_a_graph_has_no_layers():
 def test_each_stream_is_a_line_of_the_trace():
     events = trace(nsys.profile(reports()), "two streams")["traceEvents"]
     names = {each["tid"]: each["args"]["name"] for each in events if each["name"] == "thread_name"}
-    assert sorted(names.values()) == ["host", "stream 13", "stream 7"]
+    assert sorted(names.values()) == ["stream 13", "stream 7", "thread 77", "thread 78"]
     on = {each["args"]["kernel"]: names[each["tid"]] for each in events if each.get("cat") == "kernel"}
     assert on["sgd_step"] == "stream 13" and on[GEMM] == "stream 7"
 

@@ -84,6 +84,8 @@ def profile(context: click.Context, as_json: bool, **flags: Any) -> None:
     if own["tool"] not in ("auto", "nsys", {"cuda": "events"}.get(kind, kind)):
         raise UsageError(f"--tool {own['tool']} does not look into {session.device}", "leave --tool out")
     if kind == "sim":
+        if own["trace"] or own["png"]:
+            raise UsageError("the simulator has no times to trace or to draw", "leave out --trace and --png")
         report.show_accesses(session.accesses(), session.facts())
     else:
         profiled = session.profile(own["steps"])

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,7 @@ class Report:
             self.output.say(line)
         if any((row.roof or 0.0) > 1 for row in found):
             self.output.say("above 100 % of the roof: the bytes lay in a cache, or tensor cores or Winograd computed")
-        if self.csv:
-            with self.csv.open("w", newline="") as file:
-                table = csv.writer(file)
-                table.writerow([each.name for each in fields(Row)])
-                table.writerows(asdict(row).values() for row in found)
+        self._write_csv([asdict(row) for row in found])
         if self.trace:
             self.trace.write_text(json.dumps(trace(profile, title)))
         if self.png:
@@ -67,7 +63,15 @@ class Report:
             "sectors: of 32 bytes that a warp's request moves, 4 at best for 32 floats; conflict: rounds of"
         )
         self.output.say("shared memory that it takes, 1 at best. The simulator has no times: --device cuda has.")
+        self._write_csv(found)
         self.output.result({"tool": "simulator", **facts, "accesses": list(found)})
+
+    def _write_csv(self, found: Sequence[dict[str, Any]]) -> None:
+        if self.csv and found:
+            with self.csv.open("w", newline="") as file:
+                table = csv.DictWriter(file, found[0])
+                table.writeheader()
+                table.writerows(found)
 
     def _table(self, found: Sequence[Row]) -> None:
         heads = ("range", "kernel", "calls", "us", "share", "gap us", "GFLOP/s", "GB/s", "FLOP/byte", "of roof")

@@ -99,7 +99,9 @@ def profile(texts: Mapping[str, str], steps: int | None = None) -> Profile:
         if each["name"].startswith(_DOMAIN)
     ]
     owners = _owners(ranges, list(calls.values()))
-    slices = [Slice(each["name"], "", each["start"], each["end"] - each["start"], "host") for each in ranges]
+    slices = [
+        Slice(each["name"], "", each["start"], each["end"] - each["start"], f"thread {each['tid']}") for each in ranges
+    ]
     for kernel in kernels:
         number = kernel["corrid"]
         name = owners.get(number) or (GRAPH if "Graph" in calls.get(number, {"name": ""})["name"] else OUTSIDE)

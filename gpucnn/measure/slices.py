@@ -102,5 +102,5 @@ def _with_gaps(slices: Iterable[Slice]) -> Iterator[tuple[Slice, float]]:
         if each.name == STEP and not each.kernel:  # what lies between steps is no gap
             idle_since[each.stream] = each.start
         elif each.kernel:
-            yield each, 0.0 if before is None else max(0.0, each.start - before)
-            idle_since[each.stream] = max(each.end, before or 0.0)
+            yield each, 0.0 if before is None else each.start - before
+            idle_since[each.stream] = each.end
