@@ -6,7 +6,9 @@ may pierce it.
 """
 
 import json
+import logging
 import os
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
@@ -14,6 +16,8 @@ from gpucnn_kernels.cachefolder import cache_folder
 
 from .backend import Device
 from .costs import Cost
+
+log = logging.getLogger("gpucnn.kernels")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,11 @@ def roofs(device: Device, again: bool = False) -> Roofs | None:
     if not again:
         with suppress(KeyError, TypeError):
             return Roofs(**kept[name])
-    found = Roofs(*(float(f"{value:.4g}") for value in _measured(device)))
+    gflops, gbs, alone = _measured(device)
+    found = Roofs(float(f"{gflops:.4g}"), float(f"{gbs:.4g}"))
+    if not alone:
+        log.warning("others use this CPU: its roofs may be higher than measured, and will be measured anew")
+        return found
     with suppress(OSError):  # a cache that cannot be written costs a second each time
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(f".{os.getpid()}")
@@ -63,12 +71,17 @@ def _name(device: Device) -> str:
     return f"{llvm.get_host_cpu_name()}, {numba.get_num_threads()} threads"
 
 
-def _measured(device: Device) -> tuple[float, float]:
+def _measured(device: Device) -> tuple[float, float, bool]:
+    """GFLOP/s, GB/s, and whether nobody else took much of the CPU meanwhile."""
     if device.type == "cuda":
         from gpucnn_kernels import peak
 
         with device.xp.cuda.Device(device.index):
-            return peak.roofs()
+            return *peak.roofs(), True
+    import numba
     from gpucnn_kernels.cpu import peak as peak_of_cpu
 
-    return peak_of_cpu.roofs()
+    started, used = time.perf_counter(), time.process_time()
+    found = peak_of_cpu.roofs()
+    wanted = numba.get_num_threads() * (time.perf_counter() - started)
+    return *found, time.process_time() - used > 0.8 * wanted

@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import numba
 import numpy as np
 import pytest
 from gpucnn_kernels import peak as peak_of_gpu
@@ -49,10 +50,16 @@ def test_the_best_of_a_second(monkeypatch):
 
 
 @pytest.fixture
-def measured(tmp_path, monkeypatch):
+def alone():
+    """[whether nobody else uses the CPU]"""
+    return [True]
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch, alone):
     """How often roofs were measured; an empty cache folder."""
     calls = []
-    monkeypatch.setattr(roofs, "_measured", lambda device: calls.append(1) or (123.456, 20.0 + len(calls)))
+    monkeypatch.setattr(roofs, "_measured", lambda device: calls.append(1) or (123.456, 20.0 + len(calls), alone[0]))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return calls
 
@@ -67,6 +74,25 @@ def test_roofs_are_measured_once(measured, tmp_path):
     for damaged in ("no json", "[]", '{"x": 1}', json.dumps(dict.fromkeys(json.loads(file.read_text()), 7))):
         file.write_text(damaged)
         assert roofs.roofs(Device("cpu")).gflops == 123.5
+
+
+def test_roofs_of_a_busy_machine_are_not_kept(measured, alone, caplog):
+    alone[0] = False
+    assert roofs.roofs(Device("cpu")) == Roofs(123.5, 21.0)
+    assert "others use this CPU" in caplog.text
+    alone[0] = True
+    assert roofs.roofs(Device("cpu")) == roofs.roofs(Device("cpu")) == Roofs(123.5, 22.0)
+
+
+@pytest.mark.parametrize(("used", "alone"), [(1.9, True), (1.5, False)])
+def test_who_else_computes(used, alone, monkeypatch):
+    """In a second of which two threads could have had two."""
+    clocks = {"perf_counter": iter([5.0, 6.0]), "process_time": iter([3.0, 3.0 + used])}
+    clock = SimpleNamespace(**{name: lambda ticks=ticks: next(ticks) for name, ticks in clocks.items()})
+    monkeypatch.setattr(roofs, "time", clock)
+    monkeypatch.setattr(peak, "roofs", lambda: (1.0, 2.0))
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 2)
+    assert roofs._measured(Device("cpu")) == (1.0, 2.0, alone)
 
 
 def test_a_cache_that_cannot_be_written(measured, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from .recipe import with_recipe
 from .train import train
 
 TOOLS = ("auto", "nsys", "events", "cpu", "nvtx")
-OF_TRAIN: list[Any] = [copy(option) for option in train.params if option.name != "as_json"]
+OF_TRAIN: list[Any] = [copy(option) for option in train.params if option.name not in ("as_json", "resume")]
 for option in OF_TRAIN:
     option.hidden = option.hidden or option.name in FIXED  # a run's config.toml has them, too
 

@@ -77,12 +77,16 @@ class Report:
         heads = ("range", "kernel", "calls", "us", "share", "gap us", "GFLOP/s", "GB/s", "FLOP/byte", "of roof")
         cells, before = [], ""
         for row in found:
-            rates = [(row.gflops, ",.1f"), (row.gbs, ",.1f"), (row.intensity, ",.1f"), (row.roof, ".0%")]
             numbers = [f"{row.calls:g}", f"{row.us:,.1f}", f"{row.share:.1%}", f"{row.gap_us:,.1f}"]
-            rates_in_words = ["" if value is None else format(value, form) for value, form in rates]
-            cells.append((row.name if row.name != before else "", row.kernel, *numbers, *rates_in_words))
+            numbers += [_three_digits(rate) for rate in (row.gflops, row.gbs, row.intensity)]
+            numbers.append("" if row.roof is None else f"{row.roof:.0%}")
+            cells.append((row.name if row.name != before else "", row.kernel, *numbers))
             before = row.name
         self.output.table(heads, cells, 2)
+
+
+def _three_digits(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def _in_words(tool: str, profile: Profile, facts: dict[str, Any], roofs: Roofs | None) -> list[str]:
