@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from .errors import DataError
+from .errors import DataError, shortened
 
 VERSION = 2
 _OPTIMIZER = "optimizer/"  # no name in a model has a slash
@@ -53,8 +53,12 @@ def save_state(path: Path, state: State, keep: Path | None = None) -> None:
 def load_state(path: Path) -> State:
     """What `save_state` wrote. DamagedError where it is not whole; DataError where it is missing, strange or newer."""
     tensors, metadata = read_tensors(path)
+    if "gpucnn" not in metadata:
+        raise DataError(
+            f"{path} holds weights alone, not the model that they are of", f"gpucnn train --model NAME --weights {path}"
+        )
     try:
-        meta = json.loads(metadata.get("gpucnn", "{}"))
+        meta = json.loads(metadata["gpucnn"])
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, error) from None
     version = meta.pop("version", None) if isinstance(meta, dict) else None
@@ -64,7 +68,7 @@ def load_state(path: Path) -> State:
             "pip install --upgrade gpucnn",
         )
     if version not in (1, VERSION):
-        raise DataError(f"{path} was not written by gpucnn (version {version})", "take another file")
+        raise DataError(f"{path} was not written by gpucnn (version {shortened(version)})", "take another file")
     if version == VERSION and meta.pop("checksum", None) != _checksum(tensors, meta):
         raise DamagedError(f"{path} is damaged: its checksum is not that of its content", "take another file")
     names = {name: name.removeprefix(_OPTIMIZER) for name in tensors}
@@ -82,11 +86,16 @@ def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no dict)
     except FileNotFoundError:
         raise DataError(f"no weights at {path}", "give the folder of a run, or a .safetensors file in one") from None
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> DamagedError:
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npy", ".npz"):
+        return DamagedError(
+            f"{path} may be a pickle, which is a program: only safetensors are read",
+            "where you trust it: safetensors.torch.save_file(torch.load(FILE), 'weights.safetensors')",
+        )
     return DamagedError(f"{path} is not a readable weights file ({error})", "train again, or take another file")
 
 

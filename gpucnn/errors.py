@@ -1,7 +1,9 @@
 """Errors that a user can mend: one line saying what is wrong, one saying what to do, and an exit code."""
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class GpucnnError(Exception):
@@ -10,8 +12,8 @@ class GpucnnError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(printable(message))
+        self.hint = printable(hint)
 
 
 class UsageError(GpucnnError):
@@ -36,6 +38,19 @@ class DivergedError(GpucnnError):
     """Training left the finite numbers."""
 
     exit_code = 5
+
+
+def printable(text: str) -> str:
+    """`text` in one line, with escapes for what a terminal would obey or could not write: names come from files."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(value: Any) -> str:
+    """`value`, which comes from a file, in a few characters, however large it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes out no whole number of more than 4300 digits
+        return "a number of thousands of digits"
 
 
 def nearest(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -1,9 +1,27 @@
 """Initial values, drawn on the host from a seeded generator, so that every device starts from the same bits."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+
+_drawing = [True]  # a one-element list: changing it in undrawn needs no `global`
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Layers that are made inside start from zeros: for models that are only counted, or loaded or initialized next."""
+    before, _drawing[0] = _drawing[0], False
+    try:
+        yield
+    finally:
+        _drawing[0] = before
+
+
+def draws() -> bool:
+    """Whether a new layer draws its parameters."""
+    return _drawing[0]
 
 
 def uniform_fan_in(rng: np.random.Generator, shape: Sequence[int], fan_in: int) -> np.ndarray:

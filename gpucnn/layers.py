@@ -9,7 +9,7 @@ import numpy as np
 from . import functional as F
 from .functional.pool import pool_window
 from .functional.shape import pair
-from .initializers import uniform_fan_in
+from .initializers import draws, uniform_fan_in
 from .module import Module, Parameter
 from .tensor import Tensor
 
@@ -49,9 +49,10 @@ class Conv2d(Module):
         if padding == "same" and self.stride != (1, 1):
             raise ValueError(f"padding 'same' needs stride 1, got {stride!r}")
         kernel = pair("kernel_size", kernel_size, 1)
-        self.weight = Parameter(np.empty((out_channels, in_channels // groups, *kernel), np.float32))
-        self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
-        self.reset_parameters(np.random.default_rng())
+        self.weight = Parameter(np.zeros((out_channels, in_channels // groups, *kernel), np.float32))
+        self.bias = Parameter(np.zeros(out_channels, np.float32)) if bias else None
+        if draws():
+            self.reset_parameters(np.random.default_rng())
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
         _reset(self, rng, math.prod(self.weight.shape[1:]))
@@ -72,9 +73,10 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         _positive(in_features=in_features, out_features=out_features)
-        self.weight = Parameter(np.empty((out_features, in_features), np.float32))
-        self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
-        self.reset_parameters(np.random.default_rng())
+        self.weight = Parameter(np.zeros((out_features, in_features), np.float32))
+        self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
+        if draws():
+            self.reset_parameters(np.random.default_rng())
 
     def reset_parameters(self, rng: np.random.Generator) -> None:
         _reset(self, rng, self.weight.shape[1])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Device, to_host
+from .initializers import draws
 from .profiling import in_layer
 from .tensor import Tensor
 
@@ -17,7 +18,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
-        self.data = self.data.copy()  # training changes it in place, and `data` is the caller's
+        if draws():  # else zeros that nobody has touched, which take no memory yet
+            self.data = self.data.copy()  # training changes it in place, and `data` is the caller's
         self.into: Any = None
 
 

@@ -234,6 +234,10 @@ def test_bad_input(line, code, patterns):
         ('augment = ["crop"]', "a text in quotes"),
         ("config = 'c.toml'", "unknown key"),
         ("recipe = 'fast'", "unknown key"),
+        ("epochs = " + "9" * 5000, "is no TOML"),
+        ("epochs = " + "[" * 5000, "is no TOML: maximum recursion depth"),
+        ("epochs = " + "[" * 50 + "]" * 50, r"epochs = \[+\.\.\.\]+ in c.toml has the wrong type"),
+        ("#" * 70_000, "has more than 65,536 characters"),
     ],
 )
 def test_bad_config(text, pattern):
@@ -251,6 +255,12 @@ def test_an_output_folder_that_exists_or_cannot_be_written():
     fail(f"{TINY} --output-dir /proc/run", 2, "cannot write to /proc/run")
     succeed(f"{TINY} --output-dir taken --overwrite")
     assert Path("taken/note").read_text() == "mine"
+
+
+def test_names_with_control_characters_do_not_reach_the_terminal():
+    fail("predict nowhere 'a\x1b[31m\n.png'", 4, "no weights at nowhere")
+    fail("train --dataset 'x\x1b[2J\nerror fake'", 2, r"unknown data set 'x\\x1b\[2J\\nerror fake'")
+    fail("train --dataset 'folder:\x1b[2J\n'", 4, r"\\x1b\[2J\\n is not a folder")
 
 
 def test_predict_refuses_what_is_no_image():
@@ -308,6 +318,14 @@ def test_overwrite_leaves_no_samples_of_the_old_run():
         {"mean": [1.0, 2.0]},
         {"std": [0.0]},
         {"epoch": None, "white": ...},
+        {"model": "mlp", "input_shape": [3, 4000, 4000]},
+        {"model": "mlp", "input_shape": [3, 2000, 2000], "mean": [0.0] * 3, "std": [1.0] * 3},
+        {"classes": ["a"] * 100_000},
+        {"image_size": [100_000, 100_000]},
+        {"image_size": [8, -8]},
+        {"white": 0},
+        {"mean": ["0"]},
+        {"mean": [10**400]},
     ],
 )
 def test_weights_with_a_strange_description(change):

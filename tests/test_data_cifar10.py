@@ -6,6 +6,7 @@ import os
 import pickle
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from data_files import python2_batch
 
 from gpucnn import data
+from gpucnn.data import cifar10, files
 from gpucnn.errors import DataError
 
 BIN, PY = "cifar-10-batches-bin", "cifar-10-batches-py"
@@ -193,6 +195,22 @@ def test_a_flipped_byte_in_an_archive_is_noticed(packed, tmp_path, where):
     assert "damaged" in caught.value.hint
 
 
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_bomb_is_given_up(small, tmp_path, monkeypatch, kind):
+    """An archive of 300 kB that unpacks to 300 MB, in a file that nobody wants, or in the name of one."""
+    monkeypatch.setattr(files, "_MOST_UNPACKED", 20 << 20)
+    member = tarfile.TarInfo("bomb")
+    member.size, member.type = 300 << 20, kind
+    with gzip.open(tmp_path / "a.tar.gz", "wb", 1) as out:
+        out.write(member.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(300):
+            out.write(bytes(1 << 20))
+    begin = time.process_time()
+    with pytest.raises(DataError, match=r"a\.tar\.gz unpacks to more than 20,971,520 bytes"):
+        data.load("cifar10", tmp_path / "a.tar.gz")
+    assert time.process_time() - begin < 1
+
+
 @pytest.mark.parametrize("length", [0, 7, 100_000, -4])
 def test_a_truncated_archive_is_noticed(packed, tmp_path, length):
     found = tmp_path / "a.tar.gz"
@@ -245,6 +263,27 @@ def test_an_evil_pickle_is_refused(copy, monkeypatch, value, message, protocol):
     with pytest.raises(DataError, match=f"data_batch_3.*({message})"):
         data.load("cifar10", copy / PY)
     assert not (copy / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "refusing LONG_BINPUT"),  # a memo of 32 GB
+        (b"\x80\x02})" + b"\x85" * 100_000 + b"K\x00s.", "refusing TUPLE1"),  # hashing it overflows the stack
+        (b"\x80\x02cposix\nsystem\nU\x02ls\x85\x81.", "refusing NEWOBJ"),
+        (b"\x80\x02(U\x02lsiposix\nsystem\n.", "refusing INST"),
+    ],
+)
+def test_a_pickle_is_refused_before_any_of_it_has_run(content, message):
+    with pytest.raises(DataError, match=message):
+        cifar10._parse_python(content, "a batch")
+
+
+def test_labels_are_integers_before_they_become_an_array():
+    """10,000 texts as long as the longest: an array of 4 TB."""
+    batch = {"labels": ["a" * 100_000_000, *("b" * 9999)], "data": np.zeros((N, 3072), np.uint8)}
+    with pytest.raises(DataError, match="labels a list of integers"):
+        cifar10._parse_python(pickle.dumps(batch, 2), "a batch")
 
 
 @pytest.mark.parametrize(

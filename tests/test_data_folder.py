@@ -1,6 +1,8 @@
 """The user's own pictures: what is read, how it is split, and what is refused."""
 
-import warnings
+import os
+import struct
+import zlib
 from itertools import chain
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from data_files import shuffled
 
 from gpucnn import data
-from gpucnn.data import read_image
+from gpucnn.data import folder, read_image
 from gpucnn.errors import DataError
 
 Image = pytest.importorskip("PIL.Image", reason="no Pillow: make setup")
@@ -123,14 +125,51 @@ def test_more_than_8_bits_are_refused_rather_than_clipped(tmp_path):
         read_image(tmp_path / "deep.png", 1, (4, 4))
 
 
-@pytest.mark.parametrize("times", [1.5, 4])
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, times):
-    file = save(tmp_path / "bomb.png", size=(100, 100))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(10_000 / times))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(DataError, match=r"bomb\.png is not a picture that can be read.*exceeds limit"):
-            read_image(file, 3, (32, 32))
+@pytest.mark.parametrize(("width", "message"), [(8193, "8193x4096 pixels"), (90_000, "exceeds limit")])
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, width, message):
+    """The file says so large a picture, and holds nothing of it; the second one Pillow itself refuses."""
+    good = save(tmp_path / "bomb.png").read_bytes()
+    header = b"IHDR" + struct.pack(">II", width, 4096) + good[24:29]
+    (tmp_path / "bomb.png").write_bytes(good[:12] + header + struct.pack(">I", zlib.crc32(header)) + good[33:])
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("it was unpacked"))
+    with pytest.raises(DataError, match=rf"bomb\.png is not a picture that can be read: .*{message}"):
+        read_image(tmp_path / "bomb.png", 3, (32, 32))
+
+
+def test_the_largest_picture_is_read(tmp_path):
+    assert read_image(save(tmp_path / "x.png", size=(8192, 4096), mode="1", colour=1), 1, (2, 2)).tolist() == [
+        [[255] * 2] * 2
+    ]
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused(tmp_path):
+    content = save(tmp_path / "x.jpg", progressive=True).read_bytes()
+    last = content.rindex(b"\xff\xda")
+    (tmp_path / "x.jpg").write_bytes(content[:last] + content[last:-2] * 1000 + content[-2:])
+    with pytest.raises(DataError, match="more than 100 scans"):
+        read_image(tmp_path / "x.jpg", 3, (8, 8))
+
+
+def test_formats_for_which_pillow_would_call_a_program_are_not_opened(tmp_path, monkeypatch):
+    (tmp_path / "x.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was called"))
+    with pytest.raises(DataError, match="cannot identify"):
+        read_image(tmp_path / "x.png", 3, (8, 8))
+
+
+def test_what_may_never_end_is_not_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zeros.png").symlink_to("/dev/zero")
+    for name in ("pipe.png", "zeros.png"):
+        with pytest.raises(DataError, match=f"{name} is not a picture but something else than a file"):
+            read_image(tmp_path / name, 3, (8, 8))
+    monkeypatch.setattr(folder, "_MOST_BYTES", 100)
+    with pytest.raises(DataError, match=r"x\.png is not a picture of at most 100 bytes"):
+        read_image(save(tmp_path / "x.png"), 3, (8, 8))
+    with pytest.raises(DataError, match=r"cannot read .*name too long"):
+        read_image("a" * 300, 3, (8, 8))
 
 
 def test_an_unreadable_picture_in_a_class_is_named(tmp_path):

@@ -113,6 +113,16 @@ def test_headers_that_lie(tmp_path, name, header, extra, message):
         read_idx(file, (28, 28))
 
 
+def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    with gzip.open(tmp_path / "x.gz", "wb", 1) as file:
+        file.write(struct.pack(">4I", 0x803, 400_000, 28, 28))
+        for _ in range(400):
+            file.write(bytes(784_000))
+    monkeypatch.setattr(np, "frombuffer", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(DataError, match="promises 313,600,000 bytes, more than it can hold"):
+        read_idx(tmp_path / "x.gz", (28, 28))
+
+
 def test_an_unreadable_file(folder, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")

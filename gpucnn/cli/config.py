@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from ..errors import UsageError, nearest
+from ..errors import UsageError, nearest, shortened
 
+_MOST = 1 << 16  # characters in a file of flags
 RECIPES = {file.stem: file for file in sorted((Path(__file__).parent / "recipes").glob("*.toml"))}
 
 
@@ -27,12 +28,19 @@ def read_recipe(context: click.Context, parameter: click.Parameter, name: str | 
 def _read(context: click.Context, path: Path) -> dict[str, Any]:
     """The values of a file, by the names of the flags that they are for."""
     try:
-        values = tomllib.loads(path.read_text())
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST + 1)
+        if len(text) > _MOST:
+            raise UsageError(f"--config {path} has more than {_MOST:,} characters", "a line a flag is enough")
+        values = tomllib.loads(text)
     except OSError as error:
         raise UsageError(
             f"--config {path}: {error.strerror}", "give a TOML file, e.g. the config.toml of a run"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # no UTF-8, no TOML, a number of 5,000 digits, lists in lists in lists
         raise UsageError(f"--config {path} is no TOML: {error}", "one `flag = value` a line, e.g. epochs = 5") from None
     return flag_values(context, values, path)
 
@@ -51,8 +59,8 @@ def flag_values(context: click.Context, values: Mapping[str, Any], path: Path) -
         if word not in flags:
             raise nearest(f"key in {path}:", key, flags)
         wanted = _type_of(flags[word])
-        if type(value) not in wanted:
-            raise UsageError(f"{key} = {value!r} in {path} has the wrong type", f"give it {_NAMES[wanted]}")
+        if type(value) not in wanted or (type(value) is int and value.bit_length() > 64):
+            raise UsageError(f"{key} = {shortened(value)} in {path} has the wrong type", f"give it {_NAMES[wanted]}")
         found[str(flags[word].name)] = value
     return found
 

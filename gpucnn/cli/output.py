@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from ..errors import printable
+
 WIDTH = 140  # of a table where no terminal says how wide it is
 
 
@@ -20,7 +22,7 @@ class Output:
         self.as_json = as_json
 
     def say(self, line: str = "") -> None:
-        click.echo(line, err=self.as_json)
+        click.echo("\n".join(map(printable, line.split("\n"))), err=self.as_json)
 
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> None:
         """A table for people; its first `words` columns are words, the others numbers."""

@@ -8,6 +8,7 @@ import numpy as np
 from .. import functional as F
 from ..autograd import no_grad
 from ..backend import parse_device
+from ..errors import DataError
 from ..tensor import Tensor
 from .inputs import picture_files
 from .options import device_options, json_option
@@ -42,6 +43,8 @@ def predict(
     with no_grad():
         logits = model(Tensor(x, device=where))
         probabilities = F.softmax(logits).numpy()
+    if not np.isfinite(probabilities).all():
+        raise DataError(f"with the weights in {run} the logits are not finite", "they are damaged: take another file")
     results = []
     for path, p in zip(images, probabilities, strict=True):
         best = np.argsort(-p)[:top]

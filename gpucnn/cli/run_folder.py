@@ -21,14 +21,15 @@ from ..backend import Device
 from ..checkpoint import PART, DamagedError, State, link_atomic, load_state, load_weights, save_state, write_atomic
 from ..data import Dataset
 from ..errors import DataError, UsageError
+from ..initializers import undrawn
 from ..models import Model, model_class
 from ..training import Epoch
+from .description import check_description
 from .environment import environment
 
 WEIGHTS, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 METRICS = "metrics.jsonl"
 PICTURES = ("curves", "filters", "features", "confusion", "roofline")  # of `gpucnn plot`
-META = ("model", "input_shape", "image_size", "white", "classes", "mean", "std", "dataset", "data_path", "epoch")
 
 
 class RunFolder:
@@ -175,12 +176,11 @@ def restore(run: Path, device: Device) -> tuple[Model, dict[str, Any]]:
     path = run / WEIGHTS if run.is_dir() else run
     state, meta = load_weights(path)
     try:
-        channels, height, width = meta["input_shape"]
-        model = model_class(meta["model"])((channels, height, width), len(meta["classes"]))
+        check_description(meta)
+        with undrawn():  # so that nothing is paid for before its shapes are those of the file
+            model = model_class(meta["model"])(tuple(meta["input_shape"]), len(meta["classes"]))
         model.load_state_dict(state)
-        if set(META) - set(meta) or {len(meta["mean"]), len(meta["std"])} != {channels} or not all(meta["std"]):
-            raise ValueError("its description is not whole")
-    except (UsageError, KeyError, TypeError, ValueError) as error:
+    except (UsageError, ValueError, MemoryError) as error:
         raise DataError(
             f"{path} holds no model of this gpucnn ({error})", "train again, or take another file"
         ) from None

@@ -13,12 +13,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..backend import writable
 from ..errors import DataError
 
 DAMAGED = "the file is damaged: delete it and fetch it again"
+
+_MOST_UNPACKED = 1 << 28  # bytes in an archive: CIFAR-10 has 186 MB
 
 
 @dataclass(frozen=True)
@@ -109,18 +112,34 @@ def read_members(place: Path, limits: dict[str, int]) -> dict[str, bytes]:
         return {name: _read_file(file, limits[name]) for name, file in files.items() if file.is_file()}
     contents: dict[str, bytes] = {}
     try:
-        with gzip.open(place) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-            for member in archive:
-                name = str(PurePosixPath(member.name))
-                if name in limits and member.isfile():
-                    _check_size(f"{name} in {place}", member.size, limits[name])
-                    if (file := archive.extractfile(member)) is not None:
-                        contents[name] = file.read()
+        with gzip.open(place) as packed:
+            stream: Any = _Bounded(packed, f"{place} unpacks to more than {_MOST_UNPACKED:,} bytes")
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16) as archive:  # read once, from front to back
+                for member in archive:
+                    name = str(PurePosixPath(member.name))
+                    if name in limits and member.isfile():
+                        _check_size(f"{name} in {place}", member.size, limits[name])
+                        if (file := archive.extractfile(member)) is not None:
+                            contents[name] = file.read()
             while stream.read(1 << 20):  # the checksum stands at the very end
                 pass
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise DataError(f"{place} is no whole .tar.gz archive: {error}", DAMAGED) from error
     return contents
+
+
+class _Bounded:
+    """A stream of at most _MOST_UNPACKED bytes: a bomb is a DataError with this message before it fills the memory."""
+
+    def __init__(self, stream: gzip.GzipFile, message: str) -> None:
+        self.stream, self.message, self.left = stream, message, _MOST_UNPACKED
+
+    def read(self, size: int) -> bytes:
+        content = self.stream.read(size)
+        self.left -= len(content)
+        if self.left < 0:
+            raise DataError(self.message, DAMAGED)
+        return content
 
 
 def _read_file(file: Path, limit: int) -> bytes:

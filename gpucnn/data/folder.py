@@ -5,6 +5,7 @@ each class (rounded, at least one) is the test set: the first of the class in th
 0 over all images, sorted by class and name.
 """
 
+import io
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from .order import by_class
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow's names; for others it calls programs
+_MOST_PIXELS = 1 << 25  # 8192x4096; Pillow takes 4 bytes for each, a few times over
+_MOST_BYTES = 4 * _MOST_PIXELS
+_MOST_SCANS = 100  # of a progressive JPEG, which needs 10; each is as much work as a whole picture
 _SEED = 0
 
 
@@ -56,26 +61,45 @@ def load(path: str | Path, size: tuple[int, int] = (32, 32)) -> Dataset:
 def read_image(path: str | Path, channels: int, size: tuple[int, int], white: int = 255) -> Array:
     """The picture in `path` as uint8 (channels, h, w), upright, resized to `size` (h, w), pixels 0..`white`.
 
-    `channels` is 3 (RGB) or 1 (grey). DataError where the file is no picture, or one too large to be meant.
+    `channels` is 3 (RGB) or 1 (grey). DataError where the file is no picture, or one too large to be meant; that is
+    known from its first bytes, before any pixel is unpacked.
     """
     from PIL import Image, ImageOps  # here, so that a machine without it trains on data that are arrays
 
+    content = _read_file(Path(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                if image.width * image.height > _MOST_PIXELS:
+                    raise ValueError(f"{image.width}x{image.height} pixels, and at most {_MOST_PIXELS:,} are read")
+                if image.format == "JPEG" and content.count(b"\xff\xda") > _MOST_SCANS:
+                    raise ValueError(f"more than {_MOST_SCANS} scans")
                 if image.mode.startswith(("I", "F")):
                     raise ValueError(f"mode {image.mode} has more than 8 bits a channel")
                 upright = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
                 pixels = np.asarray(upright.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", "check the path") from None
     except Exception as error:  # a damaged picture can raise anything
         raise DataError(f"{path} is not a picture that can be read: {error}", "save it anew as PNG or JPEG") from error
     if white != 255:
         pixels = ((pixels.astype(np.uint16) * white + 127) // 255).astype(np.uint8)
     return np.ascontiguousarray(pixels.reshape(*size, channels).transpose(2, 0, 1))
+
+
+def _read_file(path: Path) -> bytes:
+    """The bytes of what may be a picture; a pipe or a device, which may never end, is not opened."""
+    try:
+        if not path.exists():
+            raise DataError(f"{path} does not exist", "check the path")
+        if not path.is_file():
+            raise DataError(f"{path} is not a picture but something else than a file", "name a PNG or JPEG file")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", "check the path") from error
+    if len(content) > _MOST_BYTES:
+        raise DataError(f"{path} is not a picture of at most {_MOST_BYTES:,} bytes", "save a smaller one")
+    return content
 
 
 def _read(root: Path, size: tuple[int, int]) -> tuple[tuple[str, ...], Array, Array]:

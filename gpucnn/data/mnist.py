@@ -22,6 +22,7 @@ _FILES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
+_MOST = 1 << 28  # bytes in a file: MNIST has 47 MB
 _MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 _HASHES = (
     "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
@@ -92,7 +93,7 @@ def read_idx(file: Path, item: tuple[int, ...]) -> Array:
                 )
             size = count * int(np.prod(item))
             # Deflate packs at most 1032 to 1; asking first keeps a damaged header from claiming gigabytes.
-            if size > file.stat().st_size * (1032 if file.suffix == ".gz" else 1):
+            if size > min(file.stat().st_size * (1032 if file.suffix == ".gz" else 1), _MOST):
                 raise DataError(f"{file} promises {size:,} bytes, more than it can hold", DAMAGED)
             content = stream.read(size + 1)  # one more: reading to the end checks the checksum
     except (OSError, EOFError, zlib.error) as error:
