@@ -13,6 +13,7 @@ from .bench import bench
 from .data import data
 from .doctor import doctor
 from .eval import eval_
+from .export import export
 from .kernels import kernels
 from .notes import heard_kernels
 from .output import program
@@ -80,5 +81,5 @@ def main() -> None:
     """
 
 
-for command in (train, eval_, predict, plot, summary, profile, bench, data, kernels, doctor):
+for command in (train, eval_, predict, plot, export, summary, profile, bench, data, kernels, doctor):
     main.add_command(command)

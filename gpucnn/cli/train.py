@@ -28,6 +28,7 @@ from .resume import RESUMED, Resumed, position_of, read_run, settings
 from .run_folder import WEIGHTS, RunFolder, example_image
 from .saving import Saver
 from .stop import StopBetweenSteps, Stopped
+from .weights import start_from
 
 
 @click.command(short_help="Train a model.")
@@ -38,6 +39,9 @@ from .stop import StopBetweenSteps, Stopped
 @click.option("--resume", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=read_run,
               metavar="RUN", help="Go on with the run in this folder, to the same bits.")  # fmt: skip
 @click.option("--model", default="lenet", show_default=True, help="The architecture: see gpucnn summary.")
+@click.option("--weights", type=click.Path(path_type=Path),
+              help="Begin with the weights of a .safetensors file or a run folder.")  # fmt: skip
+@click.option("--reset-head", is_flag=True, help="Of --weights, leave out the last layer: for other classes.")
 @data_options
 @device_options
 @threads_option
@@ -113,7 +117,9 @@ class Run:
         if flags["augment"] is None:
             flags["augment"] = ",".join(self.data.augment) or "none"
         self.model = make_model(self.data.image_shape, len(self.data.classes))
-        self.model.initialize(flags["seed"]).to(self.device)
+        self.model.initialize(flags["seed"])
+        start_from(self.model, flags["weights"], flags["reset_head"])
+        self.model.to(self.device)
         self.parameters = sum(parameter.data.size for parameter in self.model.parameters())
         images: dict[str, Any] = {"device": self.device, "mean": self.data.mean, "std": self.data.std}
         drop_last = len(self.data.train_x) >= flags["batch_size"]
