@@ -1,6 +1,7 @@
 """What `gpucnn doctor` says on machines that lack one thing or another, all of them made up here."""
 
 import json
+import sys
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -25,6 +26,10 @@ class Machine:
         self.broken = {}  # (device, kind) -> what is raised, or a wrong result
         self.compiler = SimpleNamespace(version="g++ 12")
         self.caches = folder / "built", folder / "data"
+        self.memory = 70_000_000_000, 80_000_000_000
+        self.free_disk = 50_000_000_000
+        self.found = {"nvrtc": "/lib/libnvrtc.so", "nvvm": "/lib/libnvvm.so", "cudart": "/include"}
+        self.programs = {"nsys": "/usr/bin/nsys"}
         self.asked = []
 
     def device(self, type, index=0, kernels=""):
@@ -38,6 +43,14 @@ class Machine:
             return answer.reshape(1, 1, 2, 2)
 
         return SimpleNamespace(type=type, index=index, xp=np, kernel=lambda op: SimpleNamespace(forward=forward))
+
+    def load_nvidia_dynamic_lib(self, name):
+        if name not in self.found:
+            raise RuntimeError(f"{name} not found")
+        return SimpleNamespace(abs_path=self.found[name])
+
+    def find_nvidia_header_directory(self, name):
+        return self.found.get(name)
 
     def find_compiler(self):
         if isinstance(self.compiler, Exception):
@@ -56,6 +69,13 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "built_kernels", lambda: made.caches[0])
     monkeypatch.setattr(doctor, "cache_folder", lambda: made.caches[1])
     monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "cupy"))
+    monkeypatch.delenv("GPUCNN_DATA_DIR", raising=False)
+    monkeypatch.setattr(doctor, "free_memory", lambda: made.memory)
+    monkeypatch.setattr(doctor, "disk_usage", lambda path: SimpleNamespace(free=made.free_disk))
+    monkeypatch.setattr(doctor, "which", made.programs.get)
+    monkeypatch.setattr(
+        doctor, "import_module", lambda name: made if name == "cuda.pathfinder" else import_module(name)
+    )
     return made
 
 
@@ -84,7 +104,10 @@ def test_a_machine_that_has_everything(machine):
         ("sim", "raw", "ptx"),
         ("sim", "numba", "source"),
     ]
-    assert all(not mend for what, (_, mend) in found.items() if what != "matplotlib")
+    assert all(not mend for what, (_, mend) in found.items() if what not in doctor.PACKAGES)
+    assert found["NVRTC"][0] == "/lib/libnvrtc.so" and found["CUDA headers"][0] == "/include"
+    assert found["gpu memory"][0] == "70.0 of 80.0 GB are free" and found["nsys"][0] == "/usr/bin/nsys"
+    assert found["disk"][0].startswith("50.0 GB free in /")
 
 
 def test_for_people(machine):
@@ -170,6 +193,65 @@ def test_the_simulator_without_compilers(machine):
     found = report()
     assert found["C++ compiler"] == ("none", "apt install g++, or pip install ziglang")
     assert "raw kernels on sim" not in found
+
+
+@pytest.mark.parametrize(
+    ("missing", "driver", "what", "mend"),
+    [
+        ("nvrtc", 12040, "NVRTC", "pip install 'cupy-cuda12x[ctk]'"),
+        ("nvvm", 13000, "NVVM", "pip install 'numba-cuda[cu13]'"),
+        ("cudart", 12040, "CUDA headers", "pip install 'cupy-cuda12x[ctk]'"),
+        ("nvvm", None, "NVVM", "pip install 'gpucnn[sim]'"),
+    ],
+)
+def test_compilers_and_headers_that_are_missing(machine, missing, driver, what, mend):
+    machine.driver = driver
+    del machine.found[missing]
+    found = report()
+    assert found[what] == ("not found", mend)
+    assert [name for name in ("NVRTC", "NVVM", "CUDA headers") if found[name][1]] == [what]
+
+
+def test_without_anything_of_cuda(machine, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", None)
+    monkeypatch.setattr(doctor, "import_module", import_module)
+    assert report()["NVRTC"] == ("not found", "pip install 'cupy-cuda12x[ctk]'")
+
+
+def test_a_gpu_that_somebody_else_uses(machine):
+    machine.memory = 3_000_000_000, 80_000_000_000
+    state, mend = report()["gpu memory"]
+    assert state == "3.0 of 80.0 GB are free" and "nvidia-smi" in mend
+
+
+def test_no_nsys(machine):
+    machine.programs.clear()
+    state, mend = report()["nsys"]
+    assert state.startswith("not found") and mend.startswith("apt install nsight-systems-cli")
+
+
+def test_a_full_disk(machine):
+    machine.free_disk = 20_000_000
+    state, mend = report()["disk"]
+    assert state.startswith("0.0 GB free in") and mend.startswith("du ")
+
+
+def test_a_data_folder_that_is_none(machine, monkeypatch, tmp_path):
+    monkeypatch.setenv("GPUCNN_DATA_DIR", str(tmp_path / "nowhere"))
+    assert report()["GPUCNN_DATA_DIR"] == (f"{tmp_path / 'nowhere'}, no folder", "unset GPUCNN_DATA_DIR")
+
+
+@pytest.mark.parametrize("package", doctor.PACKAGES)
+def test_a_package_that_is_missing(machine, monkeypatch, package):
+    def find(name):
+        if name == package:
+            raise doctor.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(doctor, "version", find)
+    found = report()
+    assert found[package] == ("not installed", f"pip install {doctor.PACKAGES[package]}")
+    assert [name for name in doctor.PACKAGES if found[name][1]] == [package]
 
 
 def test_threads_without_openmp(machine, monkeypatch):

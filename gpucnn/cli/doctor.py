@@ -9,6 +9,7 @@ from ctypes import CDLL, byref, c_int
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shutil import disk_usage, which
 from typing import NamedTuple
 
 import click
@@ -23,6 +24,13 @@ from ..errors import DeviceError
 from .environment import cores
 from .options import json_option
 from .output import Output
+
+# package -> what pip is to install for it
+PACKAGES = {
+    **{name: name for name in ("numpy", "numba", "scipy", "safetensors", "pillow")},
+    **{"matplotlib": "'gpucnn[plot]'", "onnx": "'gpucnn[onnx]'", "onnxruntime": "'gpucnn[onnx]'"},
+}
+ENOUGH = 1 << 30  # bytes free for runs
 
 
 class Finding(NamedTuple):
@@ -54,19 +62,23 @@ def doctor(as_json: bool) -> None:
 def _examine() -> Iterator[Finding]:
     yield Finding("gpucnn", __version__)
     yield Finding("python", f"{platform.python_version()} on {platform.platform()}, {cores()} cores")
-    for package, mend in (("numpy", ""), ("numba", ""), ("scipy", ""), ("matplotlib", "pip install 'gpucnn[plot]'")):
+    for package, mend in PACKAGES.items():
         try:
             yield Finding(package, version(package))
         except PackageNotFoundError:
-            yield Finding(package, "not installed", mend)
+            yield Finding(package, "not installed", f"pip install {mend}")
+    driver = cuda_of_driver()
     yield from _cpu()
-    yield from _gpu()
+    yield from _gpu(driver)
+    yield from _compilers(driver)
     yield from _simulator()
     yield _cache("kernel cache", built_kernels, "set XDG_CACHE_HOME to a folder that can be written to")
     folder = os.environ.get("GPUCNN_DATA_DIR")
     missing = folder and not Path(folder).is_dir()
-    yield Finding("GPUCNN_DATA_DIR", folder or "not set", "it is no folder: set it to one" if missing else "")
+    yield Finding("GPUCNN_DATA_DIR", f"{folder}, no folder" if missing else folder or "not set",
+                  "unset GPUCNN_DATA_DIR" if missing else "")  # fmt: skip
     yield _cache("data cache", cache_folder, "set XDG_CACHE_HOME to a folder that can be written to")
+    yield _space()
 
 
 def _cpu() -> Iterator[Finding]:
@@ -86,8 +98,7 @@ def _threads() -> Finding:
     return Finding("threads on cpu", "by OpenMP")
 
 
-def _gpu() -> Iterator[Finding]:
-    driver = cuda_of_driver()
+def _gpu(driver: int | None) -> Iterator[Finding]:
     if driver is None:
         yield Finding(
             "gpu", "no NVIDIA driver", "with a GPU, install its driver: nvidia.com/drivers; without: --device sim"
@@ -99,8 +110,34 @@ def _gpu() -> Iterator[Finding]:
         return
     for kind in ("xp", "raw", "numba"):
         yield _kernels("cuda", kind, driver)
+    free, total = free_memory()
+    mend = (
+        ""
+        if free > total // 2
+        else "nvidia-smi lists what else runs there: end it, or choose another GPU: --device cuda:1"
+    )
+    yield Finding("gpu memory", f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free", mend)
+    nsys = which("nsys")
+    mend = "" if nsys else "apt install nsight-systems-cli, from developer.nvidia.com/nsight-systems"
+    yield Finding("nsys", nsys or "not found: no profile shows when kernels run", mend)
     cupy_cache = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
     yield _cache("CuPy's kernel cache", lambda: cupy_cache, "set CUPY_CACHE_DIR to a folder that can be written to")
+
+
+def _compilers(driver: int | None) -> Iterator[Finding]:
+    """What CUDA C and Numba are compiled with, for a GPU and on the simulator; kernels of your own may want headers."""
+    ctk, numba = (f"pip install {package}" for package in ("'cupy-cuda{}x[ctk]'", "'numba-cuda[cu{}]'"))
+    for what, find, mend in (
+        ("NVRTC", lambda cuda: cuda.load_nvidia_dynamic_lib("nvrtc").abs_path, ctk),
+        ("NVVM", lambda cuda: cuda.load_nvidia_dynamic_lib("nvvm").abs_path, numba),
+        ("CUDA headers", lambda cuda: cuda.find_nvidia_header_directory("cudart"), ctk),
+    ):
+        try:
+            place = find(import_module("cuda.pathfinder"))
+        except Exception:  # whatever is missing shows as an error of its own kind
+            place = None
+        mend = "pip install 'gpucnn[sim]'" if driver is None else mend.format(13 if driver >= 13000 else 12)
+        yield Finding(what, place or "not found", "" if place else mend)
 
 
 def _simulator() -> Iterator[Finding]:
@@ -119,6 +156,11 @@ def _kernels(device: str, kind: str, driver: int | None, how: str = "") -> Findi
     fault = probe_kernels(Device(device), kind)
     what = f"{kind} kernels on {device}{how}"
     return Finding(what, str(fault), remedy(fault, driver)) if fault else Finding(what, "run")
+
+
+def free_memory() -> tuple[int, int]:
+    """Free and total bytes of the GPU."""
+    return import_module("cupy").cuda.runtime.memGetInfo()
 
 
 def cuda_of_driver() -> int | None:
@@ -155,6 +197,13 @@ def remedy(fault: DeviceError, driver: int | None) -> str:
             if re.search(pattern, text, re.IGNORECASE):
                 return command.format(13 if driver >= 13000 else 12)
     return fault.hint or "gpucnn kernels check avgpool2d says more"
+
+
+def _space() -> Finding:
+    """Room for runs: weights and metrics are written here unless --output-dir says otherwise."""
+    free = disk_usage(Path.cwd()).free
+    mend = "" if free > ENOUGH else f"du -xh {Path.cwd()} | sort -h | tail shows what to remove"
+    return Finding("disk", f"{free / 1e9:.1f} GB free in {Path.cwd()}", mend)
 
 
 def _cache(what: str, find: Callable[[], Path], mend: str) -> Finding:
