@@ -1,10 +1,10 @@
-# make setup | train | test | test-kernels | test-faults | test-gpu | lint | bench | bench-cpu | bench-gpu; ARGS="..." goes to the command, EXTRAS=cuda12|cuda13 to setup
+# make setup | train | test | test-kernels | test-faults | test-fuzz | test-gpu | lint | bench | bench-cpu | bench-gpu; ARGS="..." goes to the command, EXTRAS=cuda12|cuda13 to setup
 
 PYTHON ?= python3
 BIN := .venv/bin
 comma := ,
 
-.PHONY: setup train test test-kernels test-faults test-gpu lint bench bench-cpu bench-gpu
+.PHONY: setup train test test-kernels test-faults test-fuzz test-gpu lint bench bench-cpu bench-gpu
 
 setup: .venv/dev
 	$(if $(EXTRAS),$(BIN)/pip install -q -e '.[dev$(comma)$(EXTRAS)]')
@@ -21,6 +21,9 @@ test-kernels: .venv/dev
 
 test-faults: .venv/dev
 	$(BIN)/pytest tests/test_kill.py -s --timeout 1200 --kills 200 $(ARGS)
+
+test-fuzz: .venv/dev
+	$(BIN)/python bench/fuzz.py $(ARGS)
 
 # with any Python that has what the tests import; nothing is installed: build/path holds kernels/ under its name
 test-gpu bench-gpu: PYTHON = $(BIN)/python

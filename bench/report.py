@@ -16,7 +16,9 @@ from gpu_tables import all_steps, draw, gpu_gates, gpu_layers, gpu_race, gpu_ste
 from kernel_tables import cpu_errors, mutations, ops, resources
 
 ROOT = Path(__file__).parent.parent
-FILES = ("README.md", "docs/decisions.md", "docs/failures.md", "docs/testing-kernels.md", "kernels/README.md")
+FILES = (
+    "README.md", "docs/decisions.md", "docs/failures.md", "docs/testing-input.md", "docs/testing-kernels.md", "kernels/README.md"
+)
 
 
 def load(name: str) -> Any:
@@ -64,11 +66,29 @@ def ranges() -> str:
     return "\n".join(["| | share of a step | half of the rounds |", "|---|---|---|", *rows, "", how])
 
 
+def fuzz() -> str:
+    """A row for each reader: files, seeds, what became of them, branches, memory, and what was found."""
+    record = load("fuzz")
+    rows = [
+        "| reader of | damaged files | seeds | read | refused | branches taken | most memory | found and mended |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in record["readers"].items():
+        taken = f"{row['taken']} of {row['branches']} ({row['taken'] / row['branches']:.0%})"
+        rows.append(
+            f"| {name} | {row['files']:,} | {row['seeds'][0]} to {row['seeds'][-1]} | {row['read']:,} "
+            f"| {row['files'] - row['read']:,} | {taken} "
+            f"| {row['peak_mb']} MB | {'; '.join(row['found']) or '-'} |"
+        )
+    return "\n".join([*rows, "", f"Measured with `make test-fuzz` on {record['machine']['cpu']}."])
+
+
 BLOCKS = {
     "accuracy": accuracy,
     "tape": tape,
     "ranges": ranges,
     "failures": failures,
+    "fuzz": fuzz,
     "ops": ops,
     "resources": resources,
     "mutations": mutations,

@@ -1,0 +1,304 @@
+"""Every reader of what somebody else has written, with files to try it on; bench/fuzz.py and test_fuzz.py use them.
+
+A reader may refuse what it is given, in one line that says what is wrong and one that says what to do. It may not
+raise anything else, take a second, or take a gibibyte.
+"""
+
+import json
+import os
+import re
+import resource
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import click
+import fuzz_files as files
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+
+from gpucnn import CPU, checkpoint
+from gpucnn.backend import own_kernels
+from gpucnn.cli.run_folder import restore
+from gpucnn.cli.train import train
+from gpucnn.cli.weights import start_from
+from gpucnn.data import cifar10, folder, mnist
+from gpucnn.errors import GpucnnError
+from gpucnn.models import MODELS
+
+SECONDS, BYTES = 1.0, 1 << 30
+REFUSALS = (GpucnnError, click.ClickException)  # the latter says of which flag it speaks
+
+
+@dataclass(frozen=True)
+class Reader:
+    """read(given, folder) reads one of `given`, for which it may write into `folder`.
+
+    functions: the code whose branches are to be covered: file -> names as in coverage's report.
+    """
+
+    read: Callable[[Any, Path], Any]
+    given: st.SearchStrategy
+    functions: dict[str, tuple[str, ...]]
+    found: dict[str, Any] = field(default_factory=dict)
+
+
+def fuzz(reader: Reader, place: Path, seed: int, count: int) -> Counter:
+    """Outcome -> how often, of `count` files drawn from `seed`. Raises the first that is no refusal, made small."""
+    outcomes: Counter = Counter()
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(reader.given)
+    def one(given):
+        outcomes[judge(reader, given, place)] += 1
+
+    with at_most(BYTES):
+        one()
+    return outcomes
+
+
+def judge(reader: Reader, given: Any, place: Path) -> str:
+    """ "read", or the kind of error that refused it. Raises what no file may cause."""
+    begin, outcome = time.thread_time(), "read"
+    try:
+        reader.read(given, place)
+    except REFUSALS as error:
+        outcome = type(error).__name__
+        hint = getattr(error, "hint", "--help")
+        assert hint and str(error) and "\n" not in str(error) + hint, f"not one line and a hint: {error!r}"
+        assert not any(isinstance(cause, MemoryError) for cause in causes(error)), "out of memory"
+    seconds = time.thread_time() - begin
+    assert seconds < SECONDS, f"it took {seconds:.1f} s"
+    return outcome
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@contextmanager
+def at_most(more: int) -> Iterator[None]:
+    """A MemoryError for whoever takes more address space than now and `more`."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def read_idx(given: tuple[str, bytes], place: Path) -> None:
+    name, content = given
+    (place / name).write_bytes(content)
+    mnist.read_idx(place / name, (28, 28))
+
+
+@contextmanager
+def small_batches() -> Iterator[None]:
+    """CIFAR-10 in batches of two: thousands of files instead of a few."""
+    batch = files.EXAMPLES * (1 + files.PIXELS)
+    with patch.multiple(cifar10, _EXAMPLES=files.EXAMPLES, _BATCH_BYTES=batch):
+        yield
+
+
+def read_archive(given: bytes, place: Path) -> None:
+    (place / "a.tar.gz").write_bytes(given)
+    with small_batches():
+        cifar10.load(place / "a.tar.gz")
+
+
+def read_pickle(given: bytes, place: Path) -> None:
+    with small_batches():
+        x, y = cifar10._parse_python(given, "a batch")
+    assert x.shape == (2, 3, 32, 32) and x.dtype == np.uint8 and y.shape == (2,) and y.dtype == np.int64
+
+
+def read_picture(given: bytes, place: Path) -> None:
+    (place / "x.png").write_bytes(given)
+    x = folder.read_image(place / "x.png", 3, (8, 8))
+    assert x.shape == (3, 8, 8) and x.dtype == np.uint8
+
+
+def read_tree(given: dict, place: Path) -> None:
+    root = place / "pictures"
+    with plant(given, root):
+        data = folder.load(root, (4, 4))
+    assert len(data.classes) >= 2 and len(data.train_x) >= 2
+
+
+@contextmanager
+def plant(tree: dict, root: Path) -> Iterator[None]:
+    """The folders and files of `tree`; gone again afterwards."""
+    root.mkdir()
+    try:
+        for name, kind in tree.items():
+            make(root / name, kind)
+        yield
+    finally:
+        for parent, folders, names in os.walk(root, topdown=False):
+            for each in names:
+                Path(parent, each).unlink()
+            for each in folders:
+                Path(parent, each).unlink() if Path(parent, each).is_symlink() else Path(parent, each).rmdir()
+        root.rmdir()
+
+
+def make(path: Path, kind: Any) -> None:
+    picture = files.pictures()[0][1]
+    if isinstance(kind, dict):
+        path.mkdir()
+        for below, inside in kind.items():
+            make(path / below, inside)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind in ("zeros", "dangling"):
+        path.symlink_to("/dev/zero" if kind == "zeros" else "nowhere")
+    else:
+        path.write_bytes({"picture": picture, "damaged": picture[:60], "empty": b""}[kind])
+
+
+def read_weights(given: bytes, place: Path) -> None:
+    (place / "w.safetensors").write_bytes(given)
+    checkpoint.load_weights(place / "w.safetensors")
+
+
+def read_state(given: tuple[bytes, bool], place: Path) -> None:
+    (place / "w.safetensors").write_bytes(given[0])
+    start_from(small_model(), place / "w.safetensors", given[1])
+
+
+def small_model() -> Any:
+    return MODELS["linear"]((1, 2, 2), 3).initialize(0)
+
+
+STATE = small_model().state_dict()
+RUN = {
+    "model": "linear", "input_shape": [1, 2, 2], "image_size": [2, 2], "white": 255, "classes": ["a", "b", "c"],
+    "mean": [0.5], "std": [2.0], "dataset": "digits", "data_path": None, "seed": 0, "epoch": 3,
+}  # fmt: skip
+
+
+def read_run(given: dict, place: Path) -> None:
+    path = place / "run.safetensors"
+    with patch.object(checkpoint, "write_atomic", lambda path, content: path.write_bytes(content)):  # without fsync
+        checkpoint.save_weights(path, STATE, given)
+    model, meta = restore(path, CPU)
+    assert model.num_classes == len(meta["classes"])
+
+
+def read_config(given: bytes, place: Path) -> None:
+    (place / "c.toml").write_bytes(given)
+    train.make_context("train", ["--config", str(place / "c.toml")])
+
+
+EXAMPLE = (Path(__file__).parents[1] / "examples" / "my_conv.cu").read_text()
+
+
+def read_kernels(given: bytes, place: Path) -> None:
+    (place / "k.cu").write_bytes(given)
+    own_kernels("conv2d", str(place / "k.cu"))
+
+
+VERSION = {"gpucnn": '{"version": 1}'}
+METADATA = st.sampled_from(
+    ('{"version": 1}', "[" * 100_000, '{"version": 1e400}', "9" * 5000, "null", "{", '{"version": [[[[{}]]]]}', "")
+)
+
+
+def described(**header):
+    """A safetensors file with this header, and nothing behind it."""
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+READERS = {
+    "IDX files of MNIST": Reader(read_idx, files.idx(), {"gpucnn/data/mnist.py": ("read_idx",)}),
+    "archives of CIFAR-10": Reader(
+        read_archive,
+        files.archives(),
+        {
+            "gpucnn/data/files.py": ("read_members", "_check_size", "_Bounded.read", "_Bounded.__init__"),
+            "gpucnn/data/cifar10.py": ("load", "_batches", "_parse_binary"),
+        },
+    ),
+    "pickles of CIFAR-10": Reader(
+        read_pickle,
+        files.pickles(),
+        {"gpucnn/data/cifar10.py": ("_parse_python", "_check_instructions", "_Unpickler.find_class", "_byte_dtype")},
+        {
+            "a memo of 8 GB": b"\x80\x02}r\xff\xff\xff\x3f.",
+            "a tuple in a million others as a key, which ended Python": b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\0s.",
+        },
+    ),
+    "pictures": Reader(read_picture, files.images(), {"gpucnn/data/folder.py": ("read_image", "_read_file")}),
+    "folders of pictures": Reader(
+        read_tree, files.trees(), {"gpucnn/data/folder.py": ("load", "_read", "_share", "_read_file")}
+    ),
+    "weights in safetensors": Reader(
+        read_weights,
+        files.safetensors(STATE, st.just(VERSION) | st.dictionaries(st.just("gpucnn"), METADATA | files.JSON)),
+        {"gpucnn/checkpoint.py": ("load_weights", "read_tensors", "_unreadable")},
+        {
+            "a description of 100,000 lists in lists": described(__metadata__={"gpucnn": "[" * 100_000}),
+            "a dtype that NumPy has not": described(x={"dtype": "F8_E4M3", "shape": [0], "data_offsets": [0, 0]}),
+        },
+    ),
+    "state dicts for --weights": Reader(
+        read_state,
+        st.tuples(files.safetensors(STATE, st.just({}) | st.just({"format": "pt"})), st.booleans()),
+        {"gpucnn/cli/weights.py": ("start_from", "_shapes", "head_of"), "gpucnn/checkpoint.py": ("read_tensors",)},
+    ),
+    "descriptions of runs": Reader(
+        read_run,
+        files.descriptions(RUN),
+        {
+            "gpucnn/cli/run_folder.py": ("restore",),
+            "gpucnn/cli/description.py": ("check_description", "_numbers"),
+        },
+        {
+            "a perceptron of a gigabyte": RUN
+            | {"model": "mlp", "input_shape": [1, 700, 700], "image_size": [700, 700]},
+            "a mean of 400 digits": RUN | {"mean": [10**400]},
+            "pictures of ten gigapixels": RUN | {"image_size": [100_000, 100_000]},
+            "a white that is a text": RUN | {"white": "no"},
+        },
+    ),
+    "configurations in TOML": Reader(
+        read_config,
+        files.tables(),
+        {"gpucnn/cli/config.py": ("read_config", "_read", "_type_of")},
+        {
+            "a rate of 40,000 bits": b"lr = 0x" + b"f" * 9999,
+            "a number of 5,000 digits": b"epochs = " + b"9" * 5000,
+            "a number of 40,000 bits in a list": b"nesterov = [0x" + b"f" * 9999 + b"]",
+            "5,000 lists in lists": b"epochs = " + b"[" * 5000,
+        },
+    ),
+    "kernels in CUDA C": Reader(
+        read_kernels,
+        files.sources(re.findall(r"\w+|\s+|[^\w\s]", EXAMPLE)),
+        {
+            "kernels/own.py": ("OwnKernels.__init__", "OwnKernels._check", "evaluate", "_value", "_launch_comment"),
+            "kernels/launch.py": ("signatures", "_c_parameter"),
+        },
+    ),
+}
