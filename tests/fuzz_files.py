@@ -9,6 +9,7 @@ import struct
 import tarfile
 import zlib
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from data_files import python2_batch
@@ -135,15 +136,20 @@ def odd_members(draw):
     )
     kind = draw(st.sampled_from((*kinds, *special)))
     headers = (b"20 path=somewhere/x\n", b"13 size=-512\n", b"99999 size=1\n", b"28 GNU.sparse.map=0,-1,5,99\n")
-    content = draw(st.sampled_from((b"", bytes(EXAMPLES * (1 + PIXELS)), b"21 GNU.sparse.size=9\n", *headers)))
+    batch = bytes(EXAMPLES * (1 + PIXELS))
+    content = draw(st.sampled_from((b"", batch, batch * 9, b"21 GNU.sparse.size=9\n", *headers)))
     size = sometimes(draw, st.sampled_from((*SIZES, 1 << 40)), None)
     form = draw(st.sampled_from((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)))
     return member(name, content, kind, size, form, draw(st.sampled_from(("", "/etc/passwd", BINARY[0]))))
 
 
 @st.composite
-def archives(draw):
-    """A .tar.gz of CIFAR-10 in either layout, each batch of two examples."""
+def batches(draw):
+    """A .tar.gz of CIFAR-10 in either layout, each batch of two examples; or a folder, {file: content}."""
+    if draw(st.integers(0, 20)) == 20:
+        content = bytes(EXAMPLES * (1 + PIXELS))
+        lengths = st.sampled_from((content, content, content, content[:-1], content * 9))
+        return {Path(name).name: draw(lengths) for name in BINARY[draw(st.integers(0, 1)) :]}
     if draw(st.integers(0, 300)) == 300:
         return gzip_bomb(member(BINARY[0], b"", draw(st.sampled_from((b"0", b"L", b"x", b"S"))), 300 << 20), 300 << 20)
     parts = draw(shuffled_parts(valid_members(draw(st.booleans())), odd_members(), 2))
@@ -162,10 +168,10 @@ def batch_of_zeros():
 
 
 @cache
-def instructions(version):
-    """A valid pickle of a batch, one instruction an element."""
-    x = batch_of_zeros()["data"]
-    content = python2_batch(x, [3, 4]) if version == 0 else pickle.dumps(batch_of_zeros(), version)
+def instructions(version, examples=EXAMPLES, dtype="u1"):
+    """A valid pickle of so many examples, one instruction an element."""
+    batch = batch_of_zeros() | {"data": np.zeros((examples, PIXELS), dtype)}
+    content = python2_batch(batch["data"], [3, 4]) if version == 0 else pickle.dumps(batch, version)
     starts = [place for _, _, place in pickletools.genops(content)]
     return [content[start:end] for start, end in zip(starts, [*starts[1:], len(content)], strict=True)]
 
@@ -185,9 +191,9 @@ ODD_INSTRUCTIONS = (
 @st.composite
 def pickles(draw):
     """The pickle of a batch, as Python 2 and 3 write it."""
-    parts = draw(
-        shuffled_parts(instructions(draw(st.sampled_from((0, 2, 3, 4, 5)))), st.sampled_from(ODD_INSTRUCTIONS))
-    )
+    kind = sometimes(draw, st.sampled_from(((3, "u1"), (2, "f8"), (2, "i1"))), (EXAMPLES, "u1"))
+    valid = instructions(draw(st.sampled_from((0, 2, 3, 4, 5))), *kind)
+    parts = draw(shuffled_parts(valid, st.sampled_from(ODD_INSTRUCTIONS)))
     return sometimes(draw, damaged(b"".join(parts), 1), b"".join(parts), 4)
 
 
@@ -268,7 +274,9 @@ ODD_SEGMENTS = (
 
 @st.composite
 def images(draw):
-    """A picture in any format that Pillow is let read."""
+    """A picture in any format that Pillow is let read; rarely no file at all, a folder, or a file that is too large."""
+    if draw(st.integers(0, 200)) == 200:
+        return draw(st.sampled_from(("nothing", "folder", "too large")))
     kind, content = draw(st.sampled_from(pictures()))
     if kind == "PNG":
         content = png(draw(shuffled_parts(chunks(content), st.sampled_from(odd_chunks()))))
@@ -284,11 +292,13 @@ KINDS = ("picture", "picture", "picture", "damaged", "empty", "folder", "zeros",
 
 @st.composite
 def trees(draw):
-    """{class: {file: kind}}, or {"train": {class: ...}, "test": ...}: what a folder of pictures may look like."""
+    """{class: {file: kind}}, or {"train": {class: ...}, "test": ...}: a folder of pictures; or None, where none is."""
 
     def classes():
         return {name: {"1.png": "picture", "2.PNG": "picture"} for name in ("a", "b")}
 
+    if draw(st.integers(0, 50)) == 50:
+        return draw(st.sampled_from((None, {"train": classes(), "test": classes() | {"c": classes()["a"]}})))
     tree = {"train": classes(), "test": classes()} if draw(st.booleans()) else classes()
     for _ in range(draw(st.integers(0, 3))):
         place = tree
@@ -398,7 +408,8 @@ def tables(draw):
 
 
 ODD_TOKENS = (
-    "// launch:", "grid=", "block=(0)", "shared=", "(", ")", "((((" * 999, "ceil_div(n, 0)", "n / 0", "n // 0",
+    "// launch:", "// launch: hello\n", "// launch: grid=1 1\n",
+    "grid=", "block=(0)", "shared=", "(", ")", "((((" * 999, "ceil_div(n, 0)", "n / 0", "n // 0",
     "9" * 5000, "min(n)", "max(*n)", "min(n, key=n)", "-n", "n ** n", "x[0]", "'a'", "True", "1 is 2", "lambda: n",
     "\n", "*/", "/*", "//", "}", "{", ";", "\0", "ü", "\\", 'extern "C" __global__ void', "conv2d_forward(",
     "conv2d_backward_input(int n)", "__launch_bounds__((1))", "double* x", "int* n", "float4 x", "const",

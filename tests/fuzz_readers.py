@@ -118,10 +118,17 @@ def small_batches() -> Iterator[None]:
         yield
 
 
-def read_archive(given: bytes, place: Path) -> None:
-    (place / "a.tar.gz").write_bytes(given)
+def read_batches(given: bytes | dict[str, bytes], place: Path) -> None:
+    if isinstance(given, dict):
+        (place / "folder").mkdir(exist_ok=True)
+        for file in (place / "folder").iterdir():
+            file.unlink()
+        for name, content in given.items():
+            (place / "folder" / name).write_bytes(content)
+    else:
+        (place / "a.tar.gz").write_bytes(given)
     with small_batches():
-        cifar10.load(place / "a.tar.gz")
+        cifar10.load(place / ("folder" if isinstance(given, dict) else "a.tar.gz"))
 
 
 def read_pickle(given: bytes, place: Path) -> None:
@@ -130,14 +137,24 @@ def read_pickle(given: bytes, place: Path) -> None:
     assert x.shape == (2, 3, 32, 32) and x.dtype == np.uint8 and y.shape == (2,) and y.dtype == np.int64
 
 
-def read_picture(given: bytes, place: Path) -> None:
-    (place / "x.png").write_bytes(given)
-    x = folder.read_image(place / "x.png", 3, (8, 8))
-    assert x.shape == (3, 8, 8) and x.dtype == np.uint8
+def read_picture(given: tuple[bytes | str, int], place: Path) -> None:
+    content, white = given
+    path = place / "x.png"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "too large":
+        path.touch()
+        os.truncate(path, (1 << 27) + 1)
+    else:
+        path = place if content == "folder" else place / "nothing"
+    x = folder.read_image(path, 3, (8, 8), white)
+    assert x.shape == (3, 8, 8) and x.dtype == np.uint8 and x.max() <= white
 
 
-def read_tree(given: dict, place: Path) -> None:
+def read_tree(given: dict | None, place: Path) -> None:
     root = place / "pictures"
+    if given is None:
+        folder.load(root, (4, 4))
     with plant(given, root):
         data = folder.load(root, (4, 4))
     assert len(data.classes) >= 2 and len(data.train_x) >= 2
@@ -176,14 +193,16 @@ def make(path: Path, kind: Any) -> None:
         path.write_bytes({"picture": picture, "damaged": picture[:60], "empty": b""}[kind])
 
 
-def read_weights(given: bytes, place: Path) -> None:
-    (place / "w.safetensors").write_bytes(given)
-    checkpoint.load_weights(place / "w.safetensors")
+def read_weights(given: tuple[str, bytes], place: Path) -> None:
+    name, content = given
+    (place / name).write_bytes(content)
+    checkpoint.load_weights(place / name)
 
 
-def read_state(given: tuple[bytes, bool], place: Path) -> None:
-    (place / "w.safetensors").write_bytes(given[0])
-    start_from(small_model(), place / "w.safetensors", given[1])
+def read_state(given: tuple[bytes | None, bool], place: Path) -> None:
+    content, reset_head = given
+    (place / "w.safetensors").write_bytes(content or b"")
+    start_from(small_model(), None if content is None else place / "w.safetensors", reset_head)
 
 
 def small_model() -> Any:
@@ -210,31 +229,34 @@ def read_config(given: bytes, place: Path) -> None:
     train.make_context("train", ["--config", str(place / "c.toml")])
 
 
-EXAMPLE = (Path(__file__).parents[1] / "examples" / "my_conv.cu").read_text()
+TOKENS = re.findall(r"\w+|\s+|[^\w\s]", (Path(__file__).parents[1] / "examples" / "my_conv.cu").read_text())
 
 
-def read_kernels(given: bytes, place: Path) -> None:
-    (place / "k.cu").write_bytes(given)
-    own_kernels("conv2d", str(place / "k.cu"))
+def read_kernels(given: tuple[str, bytes], place: Path) -> None:
+    op, content = given
+    (place / "k.cu").write_bytes(content)
+    own_kernels(op, str(place / "k.cu"))
 
 
-VERSION = {"gpucnn": '{"version": 1}'}
 METADATA = st.sampled_from(
     ('{"version": 1}', "[" * 100_000, '{"version": 1e400}', "9" * 5000, "null", "{", '{"version": [[[[{}]]]]}', "")
 )
 
 
+VERSION_AND_OTHERS = st.just({"gpucnn": '{"version": 1}'}) | st.dictionaries(st.just("gpucnn"), METADATA | files.JSON)
+
+
 def described(**header):
-    """A safetensors file with this header, and nothing behind it."""
+    """A safetensors file with this header, and nothing behind it, and its name."""
     text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text
+    return "w.safetensors", struct.pack("<Q", len(text)) + text
 
 
 READERS = {
     "IDX files of MNIST": Reader(read_idx, files.idx(), {"gpucnn/data/mnist.py": ("read_idx",)}),
     "archives of CIFAR-10": Reader(
-        read_archive,
-        files.archives(),
+        read_batches,
+        files.batches(),
         {
             "gpucnn/data/files.py": ("read_members", "_check_size", "_Bounded.read", "_Bounded.__init__"),
             "gpucnn/data/cifar10.py": ("load", "_batches", "_parse_binary"),
@@ -249,13 +271,15 @@ READERS = {
             "a tuple in a million others as a key, which ended Python": b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\0s.",
         },
     ),
-    "pictures": Reader(read_picture, files.images(), {"gpucnn/data/folder.py": ("read_image", "_read_file")}),
-    "folders of pictures": Reader(
-        read_tree, files.trees(), {"gpucnn/data/folder.py": ("load", "_read", "_share", "_read_file")}
+    "pictures": Reader(
+        read_picture,
+        st.tuples(files.images(), st.sampled_from((255, 16))),
+        {"gpucnn/data/folder.py": ("read_image", "_read_file")},
     ),
+    "folders of pictures": Reader(read_tree, files.trees(), {"gpucnn/data/folder.py": ("load", "_read", "_share")}),
     "weights in safetensors": Reader(
         read_weights,
-        files.safetensors(STATE, st.just(VERSION) | st.dictionaries(st.just("gpucnn"), METADATA | files.JSON)),
+        st.tuples(st.sampled_from(("w.safetensors", "w.pth")), files.safetensors(STATE, VERSION_AND_OTHERS)),
         {"gpucnn/checkpoint.py": ("load_weights", "read_tensors", "_unreadable")},
         {
             "a description of 100,000 lists in lists": described(__metadata__={"gpucnn": "[" * 100_000}),
@@ -264,7 +288,7 @@ READERS = {
     ),
     "state dicts for --weights": Reader(
         read_state,
-        st.tuples(files.safetensors(STATE, st.just({}) | st.just({"format": "pt"})), st.booleans()),
+        st.tuples(st.none() | files.safetensors(STATE, st.sampled_from(({}, {"format": "pt"}))), st.booleans()),
         {"gpucnn/cli/weights.py": ("start_from", "_shapes", "head_of"), "gpucnn/checkpoint.py": ("read_tensors",)},
     ),
     "descriptions of runs": Reader(
@@ -285,7 +309,7 @@ READERS = {
     "configurations in TOML": Reader(
         read_config,
         files.tables(),
-        {"gpucnn/cli/config.py": ("read_config", "_read", "_type_of")},
+        {"gpucnn/cli/config.py": ("_read", "_type_of")},
         {
             "a rate of 40,000 bits": b"lr = 0x" + b"f" * 9999,
             "a number of 5,000 digits": b"epochs = " + b"9" * 5000,
@@ -295,7 +319,7 @@ READERS = {
     ),
     "kernels in CUDA C": Reader(
         read_kernels,
-        files.sources(re.findall(r"\w+|\s+|[^\w\s]", EXAMPLE)),
+        st.tuples(st.sampled_from((*["conv2d"] * 20, "maxpool2d", "relu")), files.sources(TOKENS)),
         {
             "kernels/own.py": ("OwnKernels.__init__", "OwnKernels._check", "evaluate", "_value", "_launch_comment"),
             "kernels/launch.py": ("signatures", "_c_parameter"),

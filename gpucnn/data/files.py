@@ -119,8 +119,7 @@ def read_members(place: Path, limits: dict[str, int]) -> dict[str, bytes]:
                     name = str(PurePosixPath(member.name))
                     if name in limits and member.isfile():
                         _check_size(f"{name} in {place}", member.size, limits[name])
-                        if (file := archive.extractfile(member)) is not None:
-                            contents[name] = file.read()
+                        contents[name] = archive.extractfile(member).read()
             while stream.read(1 << 20):  # the checksum stands at the very end
                 pass
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
