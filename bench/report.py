@@ -68,6 +68,8 @@ def ranges() -> str:
 
 def fuzz() -> str:
     """A row for each reader: files, seeds, what became of them, branches, memory, and what was found."""
+    if not (ROOT / "bench" / "results" / "fuzz.json").exists():
+        return "Not measured yet: `make test-fuzz`."
     record = load("fuzz")
     rows = [
         "| reader of | damaged files | seeds | read | refused | branches taken | most memory | found and mended |",

@@ -119,7 +119,7 @@ def read_members(place: Path, limits: dict[str, int]) -> dict[str, bytes]:
                     name = str(PurePosixPath(member.name))
                     if name in limits and member.isfile():
                         _check_size(f"{name} in {place}", member.size, limits[name])
-                        contents[name] = archive.extractfile(member).read()
+                        contents[name] = archive.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
             while stream.read(1 << 20):  # the checksum stands at the very end
                 pass
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
