@@ -17,7 +17,12 @@ from kernel_tables import cpu_errors, mutations, ops, resources
 
 ROOT = Path(__file__).parent.parent
 FILES = (
-    "README.md", "docs/decisions.md", "docs/failures.md", "docs/testing-input.md", "docs/testing-kernels.md", "kernels/README.md"
+    "README.md",
+    "docs/decisions.md",
+    "docs/failures.md",
+    "docs/testing-input.md",
+    "docs/testing-kernels.md",
+    "kernels/README.md",
 )
 
 

@@ -20,7 +20,7 @@ from safetensors.numpy import save
 from .errors import DataError, shortened
 
 VERSION = 2
-_OPTIMIZER = "optimizer/"  # no name in a model has a slash
+OPTIMIZER = "optimizer/"  # no name in a model has a slash
 
 Arrays = dict[str, np.ndarray]
 
@@ -42,7 +42,7 @@ def save_state(path: Path, state: State, keep: Path | None = None) -> None:
 
     keep: another name, in the same folder, under which the old file stays.
     """
-    optimizer = {_OPTIMIZER + name: array for name, array in state.optimizer.items()}
+    optimizer = {OPTIMIZER + name: array for name, array in state.optimizer.items()}
     # save() ignores strides
     tensors = {name: np.asarray(array, order="C") for name, array in (state.weights | optimizer).items()}
     meta = json.loads(json.dumps(state.meta))  # as it will be read: tuples are lists
@@ -71,7 +71,7 @@ def load_state(path: Path) -> State:
         raise DataError(f"{path} was not written by gpucnn (version {shortened(version)})", "take another file")
     if version == VERSION and meta.pop("checksum", None) != _checksum(tensors, meta):
         raise DamagedError(f"{path} is damaged: its checksum is not that of its content", "take another file")
-    names = {name: name.removeprefix(_OPTIMIZER) for name in tensors}
+    names = {name: name.removeprefix(OPTIMIZER) for name in tensors}
     return State(
         {name: tensors[name] for name, short in names.items() if name == short},
         {short: tensors[name] for name, short in names.items() if name != short},

@@ -171,7 +171,8 @@ def batch_of_zeros():
 def instructions(version, examples=EXAMPLES, dtype="u1"):
     """A valid pickle of so many examples, one instruction an element."""
     batch = batch_of_zeros() | {"data": np.zeros((examples, PIXELS), dtype)}
-    content = python2_batch(batch["data"], [3, 4]) if version == 0 else pickle.dumps(batch, version)
+    bytes_ = batch["data"].view("u1")[:, :PIXELS]
+    content = python2_batch(bytes_, [3, 4]) if version == 0 else pickle.dumps(batch, version)
     starts = [place for _, _, place in pickletools.genops(content)]
     return [content[start:end] for start, end in zip(starts, [*starts[1:], len(content)], strict=True)]
 

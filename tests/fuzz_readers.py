@@ -218,7 +218,9 @@ RUN = {
 
 def read_run(given: dict, place: Path) -> None:
     path = place / "run.safetensors"
-    with patch.object(checkpoint, "write_atomic", lambda path, content: path.write_bytes(content)):  # without fsync
+    with patch.object(
+        checkpoint, "write_atomic", lambda path, content, keep: path.write_bytes(content)
+    ):  # without fsync
         checkpoint.save_weights(path, STATE, given)
     model, meta = restore(path, CPU)
     assert model.num_classes == len(meta["classes"])
@@ -280,7 +282,7 @@ READERS = {
     "weights in safetensors": Reader(
         read_weights,
         st.tuples(st.sampled_from(("w.safetensors", "w.pth")), files.safetensors(STATE, VERSION_AND_OTHERS)),
-        {"gpucnn/checkpoint.py": ("load_weights", "read_tensors", "_unreadable")},
+        {"gpucnn/checkpoint.py": ("load_weights", "load_state", "read_tensors", "_unreadable")},
         {
             "a description of 100,000 lists in lists": described(__metadata__={"gpucnn": "[" * 100_000}),
             "a dtype that NumPy has not": described(x={"dtype": "F8_E4M3", "shape": [0], "data_offsets": [0, 0]}),

@@ -129,6 +129,13 @@ def test_training_begins_with_them_and_says_so_in_its_config():
     assert 'weights = "run"' in Path("again/config.toml").read_text()
 
 
+def test_a_run_goes_on_without_the_weights_that_it_began_with():
+    write(model(seed=1).state_dict())
+    gpucnn(f"{TRAIN} --weights w.safetensors --lr-scheduler constant")
+    Path("w.safetensors").unlink()
+    assert gpucnn("train --resume run --epochs 2 --json")["epochs"] == 2
+
+
 def test_bad_flags():
     assert "--reset-head without weights" in gpucnn(f"{TRAIN} --reset-head", 2)
     write(model(classes=4).state_dict())

@@ -118,7 +118,8 @@ class Run:
             flags["augment"] = ",".join(self.data.augment) or "none"
         self.model = make_model(self.data.image_shape, len(self.data.classes))
         self.model.initialize(flags["seed"])
-        start_from(self.model, flags["weights"], flags["reset_head"])
+        if not resumed:  # whose checkpoint has come further; the file may be gone
+            start_from(self.model, flags["weights"], flags["reset_head"])
         self.model.to(self.device)
         self.parameters = sum(parameter.data.size for parameter in self.model.parameters())
         images: dict[str, Any] = {"device": self.device, "mean": self.data.mean, "std": self.data.std}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checkpoint import read_tensors
+from ..checkpoint import OPTIMIZER, read_tensors
 from ..errors import UsageError
 from ..module import Module
 from .run_folder import WEIGHTS
@@ -20,7 +20,8 @@ def start_from(model: Module, path: Path | None, reset_head: bool) -> None:
         if reset_head:
             raise UsageError("--reset-head without weights to begin with", "add --weights FILE")
         return
-    state, _ = read_tensors(path / WEIGHTS if path.is_dir() else path)
+    tensors, _ = read_tensors(path / WEIGHTS if path.is_dir() else path)
+    state = {name: array for name, array in tensors.items() if not name.startswith(OPTIMIZER)}
     own, head = model.state_dict(), head_of(model)
     if reset_head:
         state = {name: array for name, array in state.items() if not name.startswith(head)}
