@@ -13,26 +13,31 @@ import numpy as np
 import gpucnn
 from gpucnn.cli.environment import cpu_name
 
+ROOT = Path(__file__).parents[1]
+
 
 def describe() -> dict[str, Any]:
     """CPU, versions, BLAS, commit and day."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload, index]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-    ).stdout.strip()
     return {
         "cpu": cpu_name(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": f"{blas['name']} {blas['version']}",
         "gpucnn": gpucnn.__version__,
-        "commit": commit,
+        "commit": commit(),
         "day": date.today().isoformat(),
     }
+
+
+def commit() -> str:
+    """The commit of the code that runs; "-dirty" behind it where something but results was changed since."""
+    found = _git("describe", "--always")
+    return found + "-dirty" * bool(_git("status", "--porcelain", "-uno", "--", ".", ":!bench/results"))
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], check=False, capture_output=True, text=True, cwd=ROOT).stdout.strip()
 
 
 def describe_gpu() -> dict[str, str]:

@@ -18,6 +18,7 @@ import cpu_peers  # noqa: E402
 import cpu_shapes  # noqa: E402
 import cpu_step  # noqa: E402
 import cpu_subjects  # noqa: E402
+import machine  # noqa: E402
 from cpu_step import MALLOC, SUBJECTS, environment, gather, patiently, ratio  # noqa: E402
 from cpu_tables import shape_table, step_tables  # noqa: E402
 
@@ -260,3 +261,20 @@ def test_table_of_shapes():
     lines = shape_table({"machine": MACHINE, "rounds": 3, "runs": runs}).splitlines()
     assert lines[2] == "| linear 2 -> 3 | lenet | 0.0500 | 0.150 | 3.00x | 0.0500 | 0.150 | 3.00x |"
     assert lines[3] == "| linear 3 -> 4 | lenet | 0.0500 | 0.150 | 3.00x |  |  |  |"
+
+
+def test_a_commit_is_that_of_the_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
+    code, result = tmp_path / "code.py", tmp_path / "bench" / "results" / "a.json"
+    result.parent.mkdir(parents=True)
+    code.write_text("1")
+    result.write_text("1")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "1"]):
+        subprocess.run([*git, *words], check=True)
+    clean = machine.commit()
+    assert clean
+    result.write_text("2")  # what one benchmark writes while the next one waits
+    assert machine.commit() == clean
+    code.write_text("2")
+    assert machine.commit() == f"{clean}-dirty"
