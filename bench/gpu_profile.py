@@ -1,9 +1,10 @@
-"""What NVIDIA's profiler says of a few kernels, where ncu is installed.
+"""Which layers and kernels a training step's time goes to, by CUDA events; and what ncu says of a few kernels.
 
 python bench/gpu_profile.py ROW runs the kernels of a row a few times, for ncu to look at one launch.
 """
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -33,9 +34,25 @@ METRICS = (
 
 
 def profile(job: Job) -> None:
-    """One launch of each of ROWS; the GPU's clocks are left as they are."""
-    for name, seconds in job.todo(list(ROWS)):
-        job.measure(name, lambda name=name, s=seconds: _metrics(job, name, s))  # type: ignore[misc]
+    """`gpucnn profile` of each network, and one launch of each of ROWS; the GPU's clocks are left as they are."""
+    steps = {f"{network}, batch {BATCH}: a step": network for network in gpu_ops.NETWORKS}
+    for name, seconds in job.todo([*steps, *ROWS]):
+        if name in steps:
+            job.measure(name, lambda network=steps[name], s=seconds: _step(job, network, s))  # type: ignore[misc]
+        else:
+            job.measure(name, lambda name=name, s=seconds: _metrics(job, name, s))  # type: ignore[misc]
+
+
+def _step(job: Job, network: str, seconds: float) -> dict[str, Any]:
+    """What `gpucnn profile --json` says: a row a layer, pass and kernel."""
+    if job.device == "sim":
+        raise Skipped("CUDA events are of a GPU")
+    flags = ["--model", network, "--dataset", f"synthetic:{8 * BATCH}x3x32x32", "-b", str(BATCH), "--device", "cuda"]
+    command = [sys.executable, "-m", "gpucnn", "profile", "--tool", "events", "--json", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=max(seconds, 60))
+    if done.returncode:
+        raise RuntimeError(f"gpucnn profile: {(done.stderr.strip().splitlines() or [''])[0]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _metrics(job: Job, name: str, seconds: float) -> dict[str, Any]:

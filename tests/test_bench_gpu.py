@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 from gpucnn_kernels.clock import middle, sets
 
+from gpucnn.cli import main
+
 BENCH = Path(__file__).parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
 import gpu_all  # noqa: E402
@@ -304,6 +306,21 @@ def test_what_the_profiler_says():
     )
     assert gpu_profile.read(text) == {"Kernel Name": "k", "gpu__time_duration.sum": "5.1 us"}
     assert gpu_profile.read("==ERROR== no permission\n") == {}
+
+
+def test_a_step_under_the_events_of_a_gpu(monkeypatch):
+    """What would run there is a command that `gpucnn profile` takes."""
+    asked = []
+    done = SimpleNamespace(returncode=0, stdout='lenet\n{"rows": []}\n', stderr="error: no GPU\nhint: none\n")
+    monkeypatch.setattr(gpu_profile.subprocess, "run", lambda command, **_: asked.append(command) or done)
+    assert gpu_profile._step(SimpleNamespace(device="cuda"), "lenet", 60) == {"rows": []}
+    flags = main.commands["profile"].make_context("profile", asked[0][4:]).params
+    assert (flags["model"], flags["device"], flags["batch_size"], flags["tool"]) == ("lenet", "cuda", 512, "events")
+    done.returncode = 3
+    with pytest.raises(RuntimeError, match="gpucnn profile: error: no GPU"):
+        gpu_profile._step(SimpleNamespace(device="cuda"), "lenet", 60)
+    with pytest.raises(Skipped, match="CUDA events are of a GPU"):
+        gpu_profile._step(SimpleNamespace(device="sim"), "lenet", 60)
 
 
 def test_the_simulator_makes_no_table(walked, tmp_path):

@@ -14,6 +14,7 @@ from nsys_reports import reports
 from pretended_tools import NVTX, RUNS, WRITES, fake_nsys  # noqa: F401, a fixture
 from trace_events import check_trace
 
+from gpucnn.backend import probe_cuda
 from gpucnn.cli import main
 from gpucnn.measure import timers
 
@@ -151,6 +152,23 @@ def test_the_simulator_counts_accesses():
     assert "The simulator has no times" in err
     assert len(Path("lines.csv").read_text().splitlines()) == 1 + len(lines)
     fail(f"{line} --png roofline.png", "no times to trace or to draw")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kernels", ["raw", "numba", "tf32"])
+def test_events_on_a_gpu(kernels):
+    """Each kernel that is launched has a row, and they do not take longer than the step."""
+    if fault := probe_cuda():
+        pytest.skip(f"no GPU: {fault}")
+    line = f"profile --dataset tinydigits --model tinydigits-cnn --device cuda --kernels {kernels} --tool events"
+    found, _ = result(f"{line} --trace trace.json")
+    assert {"features.0.forward", "classifier.0.backward_weight", "optimizer", "tally"} <= {
+        row["name"] for row in found["rows"]
+    }
+    assert "sgd_step" in {row["kernel"] for row in found["rows"]}
+    assert 0 < found["attributed_us"] <= found["step_us"]
+    assert found["roofs"]["gflops"] > 1000 and found["roofs"]["gbs"] > 50
+    check_trace(Path("trace.json").read_text())
 
 
 def test_help_has_the_flags_of_train_and_so_has_a_config():
