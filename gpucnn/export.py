@@ -15,11 +15,12 @@ from .autograd import Function, no_grad, tape
 from .backend import CPU, Array, to_host
 from .errors import DeviceError, UsageError
 from .functional.activation import GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from .functional.attention import SelfAttention
 from .functional.conv import Conv2d, Conv2dReluMaxPool
 from .functional.linear import Linear
-from .functional.norm import BatchNorm
+from .functional.norm import BatchNorm, LayerNorm, LocalResponseNorm
 from .functional.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from .functional.shape import Cat, Pad
+from .functional.shape import Cat, Pad, Transpose
 from .module import Module
 from .tensor import Add, Div, MatMul, Mul, Pow, Reshape, Sub, Sum, Tensor
 
@@ -136,8 +137,34 @@ def _linear(graph: Graph, f: Any, x: str, w: str, *b: str) -> str:
 
 
 def _batch_norm(graph: Graph, f: Any, *inputs: str) -> str:
-    mean, var = graph.constant(f.mean), graph.constant(f.var)
+    mean, var = (graph.constant(array) for array in f.running[:2])
     return graph.node("BatchNormalization", *inputs, mean, var, epsilon=f.eps)
+
+
+def _local_response_norm(graph: Graph, f: Any, x: str) -> str:
+    if f.size % 2 == 0:
+        raise UsageError(
+            f"LocalResponseNorm over {f.size} channels has no form in ONNX", "an odd size has as many on either side"
+        )
+    return graph.node("LRN", x, size=f.size, alpha=f.alpha, beta=f.beta, bias=float(f.k))
+
+
+def _self_attention(graph: Graph, f: Any, qkv: str) -> str:
+    _, heads, t, d = f.q.shape
+    parts = graph.node("Reshape", qkv, graph.constant(np.array((-1, t, 3, heads, d), np.int64)))
+    parts = graph.node("Transpose", parts, perm=(2, 0, 3, 1, 4))
+    q, k, v = (graph.node("Gather", parts, graph.constant(np.array(part, np.int64)), axis=0) for part in range(3))
+    scores = graph.node("MatMul", q, graph.node("Transpose", k, perm=(0, 1, 3, 2)))
+    scores = graph.node("Mul", scores, graph.constant(f.q.dtype.type(f.scale)))
+    y = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), v)
+    y = graph.node("Transpose", y, perm=(0, 2, 1, 3))
+    return graph.node("Reshape", y, graph.constant(np.array((-1, t, heads * d), np.int64)))
+
+
+def _transpose(graph: Graph, f: Any, x: str) -> str:
+    perm = np.arange(f.ndim)
+    perm[list(f.dims)] = perm[list(f.dims[::-1])]
+    return graph.node("Transpose", x, perm=perm.tolist())
 
 
 def _pooling(kind: str, **attributes: int) -> Callable[..., str]:
@@ -184,10 +211,14 @@ NODES: dict[type[Function], str | Callable[..., str]] = {
     Reshape: _reshape,
     Cat: lambda graph, f, *xs: graph.node("Concat", *xs, axis=f.dim),
     Pad: _pad,
+    Transpose: _transpose,
     Linear: _linear,
     Conv2d: _convolution,
     Conv2dReluMaxPool: _fused_convolution,
     BatchNorm: _batch_norm,
+    LayerNorm: lambda graph, f, *xs: graph.node("LayerNormalization", *xs, axis=-f.ndim, epsilon=f.eps),
+    LocalResponseNorm: _local_response_norm,
+    SelfAttention: _self_attention,
     MaxPool2d: _pooling("MaxPool"),
     AvgPool2d: _pooling("AveragePool", count_include_pad=1),
     GlobalAvgPool2d: "GlobalAveragePool",

@@ -19,9 +19,10 @@ from operator import is_
 from typing import Any
 
 from . import functional as F
+from . import lint
 from .autograd import tape
 from .backend import Array, Device, on_host, recorder, to_host
-from .module import Module
+from .module import Module, Parameter
 from .profiling import repeating
 from .tensor import Tensor
 
@@ -56,9 +57,9 @@ class Repeated:
             return self._run(*inputs)
         return self._recording(*inputs) if self.trusted else self._compare(*inputs)
 
-    def forget(self) -> None:
-        """Record anew, with the next call."""
-        self._recording, self.trusted = None, False
+    def forget(self, state: Sequence[Array]) -> None:
+        """Record anew, with the next call, which changes these arrays."""
+        self._recording, self.trusted, self._state = None, False, state
 
     def _record(self, *inputs: Array) -> tuple:
         recording = self._recorder(self._run, *inputs)
@@ -96,6 +97,7 @@ class Graph:
     def __init__(self, model: Module, device: Device, label_smoothing: float = 0.0) -> None:
         self.model, self.device, self.label_smoothing = model, device, label_smoothing
         self.parameters = list(model.parameters())
+        self.buffers = [tensor for _, tensor in model.named_tensors() if not isinstance(tensor, Parameter)]
         self.repeatable = False  # whether what ran last would give the same when it is repeated
         self._repeated = Repeated(self.run, device, allowed=lambda: self.repeatable)
         self._ours = all(map(_is_ours, model.modules()))
@@ -110,9 +112,10 @@ class Graph:
         y = self.device.asarray(y, "int32")
         if on_host(y) and y.size and self._classes and (y.min() < 0 or y.max() >= self._classes):
             self.run(x, y)  # says what is wrong with them
-        depends_on = [self.model.training, *(p.data for p in self.parameters)]
+        state = [tensor.data for tensor in self.buffers]
+        depends_on = [self.model.training, *(p.data for p in self.parameters), *state]
         if len(depends_on) != len(self._depends_on) or not all(map(is_, depends_on, self._depends_on)):
-            self._repeated.forget()
+            self._repeated.forget(state)
             self._depends_on = depends_on
         loss, logits, *gradients = self._repeated(x, y)
         for p, gradient in zip(self.parameters, gradients, strict=True):
@@ -123,9 +126,13 @@ class Graph:
         """Loss, logits and the gradient of each parameter, by the tape."""
         for p in self.parameters:
             p.grad = None
-        logits = self.model(Tensor(x, device=self.device))
-        loss = F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
-        self.repeatable = self._ours and all(function.repeatable for function in tape(loss))
+        outputs = self.model(Tensor(x, device=self.device))
+        loss = F.cross_entropy(outputs, y, label_smoothing=self.label_smoothing)
+        logits = outputs[0] if isinstance(outputs, tuple) else outputs  # those of auxiliary classifiers come behind
+        functions = tape(loss)
+        if not self._classes:  # the first batch
+            lint.check(functions)
+        self.repeatable = self._ours and all(function.repeatable for function in functions)
         self._classes = logits.shape[1]
         loss.backward()
         return loss.data, logits.data, *(p.grad for p in self.parameters)

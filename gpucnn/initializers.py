@@ -29,3 +29,15 @@ def uniform_fan_in(rng: np.random.Generator, shape: Sequence[int], fan_in: int) 
     convolutions and linear layers (Kaiming uniform with a = sqrt(5); He et al. 2015, arXiv:1502.01852)."""
     bound = 1 / math.sqrt(fan_in)
     return rng.uniform(-bound, bound, shape).astype(np.float32)
+
+
+def uniform_xavier(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
+    """float32 of `shape` (out, in), uniform in +-sqrt(6 / (in + out)) (Glorot and Bengio 2010): PyTorch's default
+    for the first linear map of attention."""
+    bound = math.sqrt(6 / sum(shape))
+    return rng.uniform(-bound, bound, shape).astype(np.float32)
+
+
+def normal(rng: np.random.Generator, shape: Sequence[int], std: float) -> np.ndarray:
+    """float32 of `shape`, normal with mean 0."""
+    return (std * rng.standard_normal(shape)).astype(np.float32)

@@ -132,7 +132,8 @@ class DeviceSteps(HostSteps):
     def begin(self, epoch: int, rates: Sequence[float], step: int = 0, sums: tuple[float, float] = (0.0, 0.0)) -> None:
         self.meter.reset(min(step * self.train.batch_size, self.train.examples), sums)
         self.optimizer.take_in()
-        state = *self.optimizer.vectors(), self.meter.sums, self._position
+        buffers = (tensor.data for tensor in self.graph.buffers)
+        state = *self.optimizer.vectors(), *buffers, self.meter.sums, self._position
         if len(state) != len(self._state) or not all(map(is_, state, self._state)):
             self._state = state
             self._repeated = {  # number of steps -> what makes them

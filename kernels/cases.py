@@ -19,6 +19,7 @@ from .arrays import Pair, out_size, taps
 from .case import Case, tolerance
 from .case import spread as _spread
 from .case import whole as _whole
+from .normcases import batch_norm, draw_batch_norm
 from .shapetable import DRAWN, SHAPES
 
 _TENSOR_CORES = ("tf32", "tf32x3", "bf16")
@@ -285,6 +286,7 @@ _OPS: dict[str, tuple[Callable[..., list[Case]], Callable[[Any], tuple]]] = {
     "maxpool2d": (_max_pool2d, _draw_pool2d),
     "avgpool2d": (_avg_pool2d, _draw_pool2d),
     "globalavgpool2d": (_global_avg_pool2d, _draw_global_avg_pool2d),
+    "batch_norm": (batch_norm, draw_batch_norm),
     "cross_entropy": (_cross_entropy, _draw_cross_entropy),
     "dropout": (_dropout, _draw_dropout),
     "linear": (_linear, _draw_linear),

@@ -55,6 +55,7 @@ CASES = [
     Case("reshape", "", lambda x: F.reshape(x, (5, -1)), ((2, 3, 5),)),
     Case("flatten", "", lambda x: F.flatten(x, 1), ((2, 3, 5),)),
     Case("flatten", "middle", lambda x: F.flatten(x, 1, -2), ((2, 3, 2, 5),)),
+    Case("transpose", "", lambda x: F.transpose(x, 1, -1), ((2, 3, 4, 5),)),
     Case("cat", "", lambda *xs: F.cat(xs, 1), ((2, 1, 3), (2, 4, 3), (2, 2, 3))),
     Case("cat", "twice the same", lambda x: F.cat([x, x], -1), ((2, 3),)),
     Case("pad", "", lambda x: F.pad(x, (1, 2, 0, 3)), ((2, 3, 4),)),
@@ -71,6 +72,7 @@ CASES = [
     Case("log_softmax", "dim", lambda x: F.log_softmax(x, 0), ((4, 3),)),
     Case("cross_entropy", "", lambda x: F.cross_entropy(x, [3, 0, 6]), ((3, 7),)),
     Case("cross_entropy", "smooth", lambda x: F.cross_entropy(x, [1, 0, 1], label_smoothing=0.1), ((3, 4),)),
+    Case("cross_entropy", "auxiliary", lambda *xs: F.cross_entropy(xs, [2, 0, 1]), ((3, 4), (3, 4), (3, 4))),
     Case("conv2d", "", F.conv2d, ((2, 3, 6, 5), (4, 3, 3, 2), (4,))),
     Case("conv2d", "no bias", lambda x, w: F.conv2d(x, w, None, 2, 1), ((1, 2, 7, 6), (3, 2, 3, 3))),
     Case("conv2d", "rows left over", lambda *t: F.conv2d(*t, (3, 2), (0, 2)), ((2, 1, 8, 6), (2, 1, 3, 5), (2,))),
@@ -94,6 +96,13 @@ CASES = [
         "batch_norm", "train 2d", lambda x, *wb: F.batch_norm(x, *_statistics(x), *wb, True), ((2, 3, 3, 2), (3,), (3,))
     ),
     Case("batch_norm", "eval", lambda x, *wb: F.batch_norm(x, *_statistics(x), *wb), ((2, 3, 3, 2), (3,), (3,))),
+    Case("layer_norm", "", lambda x, *wb: F.layer_norm(x, (5,), *wb), ((2, 3, 5), (5,), (5,))),
+    Case("layer_norm", "two dimensions", lambda x, *wb: F.layer_norm(x, (4, 3), *wb), ((2, 4, 3), (4, 3), (4, 3))),
+    Case("local_response_norm", "", lambda x: F.local_response_norm(x, 3, 0.7, 0.75, 2.0), ((2, 5, 3, 2),)),
+    Case("local_response_norm", "even", lambda x: F.local_response_norm(x, 4, 1.5), ((2, 7, 2),)),
+    Case("local_response_norm", "wider than x", lambda x: F.local_response_norm(x, 5, 2.0), ((1, 2, 3),)),
+    Case("self_attention", "one head", lambda x: F.self_attention(x, 1), ((2, 3, 6),)),
+    Case("self_attention", "", lambda x: F.self_attention(x, 2), ((2, 5, 18),)),
 ]
 
 every_case = {"argvalues": CASES, "ids": [f"{case.op} {case.note}".strip() for case in CASES]}

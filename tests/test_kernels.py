@@ -106,6 +106,7 @@ def calls():
     pixels, words = rng.integers(0, 256, (3, 2, 5, 6), np.uint8), rng.integers(0, 2**32, (2, 4), np.uint32)
     shift, scale = np.array([120.0, 7.5]), np.array([60.0, 1.5])
     vectors = [np.abs(tie_free(rng, (6,))) for _ in range(4)]
+    of_channels = [np.abs(tie_free(rng, (3,))) for _ in range(4)]
     epoch = np.arange(9, dtype=np.int32), words[[0, 1, 0, 1] * 2 + [0]], np.arange(9, dtype=np.int32)[::-1].copy()
     counts = np.array(4, np.int32), np.array(3, np.int32)
     matrix, places = tie_free(rng, (7, 5)), (0.4, 3 + 2**32, 16, 2, np.array([5, 3], np.int32))
@@ -122,6 +123,10 @@ def calls():
         ("avgpool2d", "backward", (gp, x.shape, *WINDOW), x.shape),
         ("globalavgpool2d", "forward", (x,), (2, 3, 1, 1)),
         ("globalavgpool2d", "backward", (x[:, :, :1, :1].copy(), x.shape), x.shape),
+        ("batch_norm", "forward", (x, *of_channels, np.array(5), 0.1, 1e-3), (x.shape, *[(3,)] * 4, ())),
+        ("batch_norm", "evaluate", (x, *of_channels, 1e-3), (x.shape, (3,))),
+        ("batch_norm", "backward", (x[::-1].copy(), x, *of_channels[:3], True), (x.shape, (3,), (3,))),
+        ("batch_norm", "backward", (x[::-1].copy(), x, *of_channels[:3], False), (x.shape, (3,), (3,))),
         ("cross_entropy", "forward", (logits, target, 0.1), ((), logits.shape)),
         ("cross_entropy", "backward", (g0, np.log(logits**2), target, 0.1), logits.shape),
         ("dropout", "forward", (x, *places, False), x.shape),
@@ -173,6 +178,10 @@ def test_out_is_filled_and_returned(op, name, arguments, shapes, device):
 # what reaches a kernel
 
 
+def _normalised(x, training):
+    return F.batch_norm(x, *(Tensor(np.ones(4), device=x.device) for _ in range(4)), training)
+
+
 @pytest.mark.parametrize(
     "op, f, x_shape, w_shape",
     [
@@ -187,6 +196,7 @@ def test_out_is_filled_and_returned(op, name, arguments, shapes, device):
         ("linear", F.linear, (2, 4, 5, 6), (3, 6)),
         ("cross_entropy", lambda x, w: F.cross_entropy(x, [1, 4]).reshape(1, 1), (2, 5), ()),
         ("relu", lambda x, w: F.relu(x), (2, 4, 5, 6), ()),
+        ("batch_norm", lambda x, w: _normalised(x, True) + _normalised(x, False), (2, 4, 5, 6), ()),
     ],
 )
 @pytest.mark.parametrize("spread", [True, False], ids=["one number spread", "rows cut"])

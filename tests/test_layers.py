@@ -8,6 +8,7 @@ import pytest
 import gpucnn as g
 import gpucnn.functional as F
 from gpucnn import Tensor
+from gpucnn.initializers import undrawn
 
 # constructor, PyTorch's name, arguments of both, an input
 LAYERS = [
@@ -19,6 +20,9 @@ LAYERS = [
     ("BatchNorm2d", (3,), {}, (2, 3, 4, 5)),
     ("BatchNorm1d", (3,), {"eps": 1e-3, "momentum": 0.3}, (4, 3)),
     ("BatchNorm1d", (3,), {}, (4, 3, 5)),
+    ("LayerNorm", (5,), {}, (2, 3, 5)),
+    ("LayerNorm", ((4, 5),), {"eps": 1e-3}, (2, 4, 5)),
+    ("LocalResponseNorm", (5,), {"alpha": 0.3, "beta": 0.5, "k": 2.0}, (2, 7, 3, 4)),
     ("MaxPool2d", (3, 2), {"padding": 1}, (2, 3, 7, 6)),
     ("AvgPool2d", ((3, 2),), {}, (2, 3, 7, 6)),
     ("AdaptiveAvgPool2d", (1,), {}, (2, 3, 7, 6)),
@@ -62,6 +66,33 @@ def test_state_and_outputs_are_those_of_torch(name, arguments, keywords, shape):
     ours.load_state_dict(changed)
     theirs.load_state_dict({key: torch.from_numpy(value) for key, value in changed.items()})
     agree()
+
+
+def test_self_attention_is_that_of_torch():
+    torch = pytest.importorskip("torch", reason="no torch: make setup EXTRAS=oracle")
+    ours = g.MultiheadSelfAttention(6, 2).initialize(0).to(g.CPU, np.float64)
+    theirs = torch.nn.MultiheadAttention(6, 2, batch_first=True).double()
+    state = ours.state_dict()
+    assert [(key, value.shape) for key, value in state.items()] == [
+        (key, tuple(value.shape)) for key, value in theirs.state_dict().items()
+    ]
+    theirs.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
+    x = np.random.default_rng(0).normal(size=(2, 5, 6))
+    expected, _ = theirs(*[torch.from_numpy(x)] * 3)
+    np.testing.assert_allclose(ours(Tensor(x)).data, expected.detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_patches_are_cut_row_by_row():
+    """Each token is its own patch, times the weights, plus its own place."""
+    layer = g.PatchEmbedding(2, (4, 6), 2, 5).initialize(0).to(g.CPU, np.float64)
+    x = np.random.default_rng(0).normal(size=(3, 2, 4, 6))
+    tokens = layer(Tensor(x)).data
+    assert tokens.shape == (3, 6, 5)
+    assert np.abs(layer.positions.data).min() > 0
+    for t, (row, column) in enumerate([(0, 0), (0, 2), (0, 4), (2, 0), (2, 2), (2, 4)]):
+        patch = x[:, :, row : row + 2, column : column + 2].reshape(3, 8)
+        expected = patch @ layer.proj.weight.data.reshape(5, 8).T + layer.proj.bias.data + layer.positions.data[0, t]
+        np.testing.assert_allclose(tokens[:, t], expected, rtol=1e-12, atol=1e-12)
 
 
 class Net(g.Module):
@@ -188,6 +219,18 @@ def test_weights_differ_without_a_seed():
     assert not np.array_equal(g.Linear(3, 3).weight.data, g.Linear(3, 3).weight.data)
 
 
+def test_layers_that_are_not_drawn_are_drawn_by_initialize():
+    def make():
+        return g.Sequential(g.Linear(3, 2), g.MultiheadSelfAttention(4, 2), g.PatchEmbedding(1, (4, 4), 2, 3))
+
+    with undrawn():
+        model = make()
+    assert not any(p.data.any() for p in model.parameters())
+    expected = make().initialize(1).state_dict()
+    assert all(np.array_equal(value, expected[key]) for key, value in model.initialize(1).state_dict().items())
+    assert g.Linear(3, 2).weight.data.all()
+
+
 def test_repr():
     assert repr(g.Conv2d(3, 8, 5)) == "Conv2d(3, 8, kernel_size=5)"
     assert repr(g.Conv2d(4, 8, (3, 5), 2, 1, groups=2)) == (
@@ -221,6 +264,10 @@ def test_repr():
         (lambda: g.Linear(0, 1), "in_features must be at least 1, got 0"),
         (lambda: g.Linear(1, -1), "out_features must be at least 1, got -1"),
         (lambda: g.BatchNorm2d(0), "num_features must be at least 1, got 0"),
+        (lambda: g.LayerNorm((3, 0)), r"normalized_shape\[1\] must be at least 1, got 0"),
+        (lambda: g.LocalResponseNorm(0), "size must be at least 1, got 0"),
+        (lambda: g.MultiheadSelfAttention(6, 4), "num_heads must divide embed_dim 6, got 4"),
+        (lambda: g.PatchEmbedding(3, (32, 30), 4, 8), r"patch_size must divide the image's \(32, 30\), got 4"),
         (lambda: g.MaxPool2d(0), "kernel_size must be at least 1, got 0"),
         (lambda: g.MaxPool2d(2, 0), "stride must be at least 1, got 0"),
         (lambda: g.MaxPool2d(3, 2, 2), r"padding must be at most half of kernel_size \(3, 3\), got 2"),
@@ -265,6 +312,9 @@ def ones(*shape, dtype=np.float32):
         (lambda: g.BatchNorm1d(3)(ones(2, 4)), ValueError, r"BatchNorm1d\(3\) cannot take .* \(2, 4\)"),
         (lambda: g.BatchNorm1d(3)(ones(1, 3)), ValueError, "more than one value a channel"),
         (lambda: F.batch_norm(ones(2, 3), *[ones(3)] * 3, ones(1)), ValueError, "batch_norm takes x"),
+        (lambda: g.LayerNorm(3)(ones(2, 4)), ValueError, r"layer_norm over \(3,\) takes .* got \(2, 4\)"),
+        (lambda: g.LocalResponseNorm(3)(ones(2, 3)), ValueError, "local_response_norm takes x"),
+        (lambda: F.self_attention(ones(2, 3, 12), 3), ValueError, "num_heads 3, got"),
         (lambda: F.adaptive_avg_pool2d(ones(1, 1, 4, 4), 2), ValueError, "only output_size 1"),
         (lambda: F.dropout2d(ones(2, 3)), ValueError, "dropout2d takes"),
         (

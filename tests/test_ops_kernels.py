@@ -1,4 +1,4 @@
-"""Kernels of pooling, cross entropy, dropout and linear: what the shape table of kernels/cases.py leaves open.
+"""Kernels of the ops of a network but convolution: what the shape table of kernels/cases.py leaves open.
 
 NumPy arrays run on the simulator, a GPU's on the GPU: the `device` fixture says which.
 """
@@ -9,7 +9,7 @@ import gpucnn_kernels as kernels
 import numpy as np
 import pytest
 from closeness import assert_close
-from gpucnn_kernels import philox_xp
+from gpucnn_kernels import batch_norm_raw, philox_xp
 from gpucnn_kernels.linear_raw import workspace_size
 from gpucnn_kernels.sim import mode
 from gradcheck import tie_free
@@ -21,6 +21,7 @@ OPS = {
     "maxpool2d": ("raw", "numba"),
     "avgpool2d": ("raw", "numba"),
     "globalavgpool2d": ("raw", "numba"),
+    "batch_norm": ("raw",),
     "cross_entropy": ("raw",),
     "dropout": ("raw",),
     "linear": ("raw",),
@@ -37,6 +38,7 @@ def calls(op):
     logits, target = tie_free(rng, (19, 37), SINGLE), rng.integers(0, 37, 19).astype(np.int32)
     place = 0.4, 2**40 + 3, 17, 2, np.array([9, 4], np.int32)
     y, w, gy = (tie_free(rng, shape, SINGLE) for shape in ((5, 300), (67, 300), (5, 67)))
+    wide, of_channels = tie_free(rng, (3, 2, 47, 31), SINGLE), [np.abs(tie_free(rng, (2,), SINGLE)) for _ in range(4)]
     return {
         "maxpool2d": [
             ("forward", (x, *window)),
@@ -44,6 +46,11 @@ def calls(op):
         ],
         "avgpool2d": [("forward", (x, *window)), ("backward", (gp, x.shape, *window))],
         "globalavgpool2d": [("forward", (x,)), ("backward", (g0, x.shape))],
+        "batch_norm": [  # two parts of each channel
+            ("forward", (wide, *of_channels, np.array(6), 0.1, 1e-5)),
+            ("evaluate", (wide, *of_channels, 1e-5)),
+            ("backward", (wide[::-1].copy(), wide, *of_channels[:3], True)),
+        ],
         "cross_entropy": [
             ("forward", (logits, target, 0.1)),
             ("backward", (np.array(0.7, SINGLE), -logits * logits, target, 0.1)),
@@ -134,6 +141,8 @@ LABELS = zeros(2, dtype=np.int32)
         ("avgpool2d", "backward", (zeros(1, 2, 2, 2), (1, 1, 4, 4)), r"gy has shape \(1, 2, 2, 2\), expected"),
         ("avgpool2d", "forward", (zeros(1, 1, 1, 1),), "kernel 2x2 is larger than its input 1x1"),
         ("globalavgpool2d", "backward", (zeros(1, 2, 2, 1), (1, 2, 4, 4)), "gy has shape"),
+        ("batch_norm", "evaluate", (zeros(3, 4), *[zeros(4)] * 3, zeros(3), 0.1), r"var has shape \(3,\), expected"),
+        ("batch_norm", "backward", (zeros(3, 4), zeros(4, 4), *[zeros(4)] * 3, True), "gy has shape"),
         ("cross_entropy", "forward", (zeros(3, 4), LABELS, 0.0), r"target has shape \(2,\), expected \(3,\)"),
         ("cross_entropy", "backward", (zeros(1), zeros(2, 4), LABELS, 0.0), r"gy has shape \(1,\), expected \(\)"),
         ("dropout", "forward", (zeros(3, 4), 0.5, 0, 0, 0, LABELS, False), r"samples has shape \(2,\)"),
@@ -166,6 +175,7 @@ def test_more_elements_than_int32_can_name(op, impl):
         "maxpool2d": ((2, 2), (2, 2), (0, 0)),
         "avgpool2d": ((2, 2), (2, 2), (0, 0)),
         "globalavgpool2d": (),
+        "batch_norm": (*[zeros(1)] * 4, np.array(0), 0.1, 1e-5),
         "cross_entropy": (LABELS, 0.0),
         "dropout": (0.5, 0, 0, 0, LABELS, False),
         "linear": (zeros(1, 2**15), None),
@@ -220,6 +230,20 @@ def test_a_dead_output_passes_nothing(impl, device):
         assert gx.sum() == gx[0, 0, -1, -1] == expected
 
 
+# batch normalisation
+
+
+@pytest.mark.parametrize("impl", ["raw", "cpu"])
+def test_a_large_mean_does_not_cancel_the_variance(impl):
+    """At a mean of a thousand deviations, squares of float32 have no digit left for the variance."""
+    x = (1000 + tie_free(np.random.default_rng(0), (5, 3, 40, 30), np.float64)).astype(SINGLE)
+    others, count = [np.ones(3, SINGLE)] * 4, np.array(0)
+    _, mean, scale, *_ = kernels.load("batch_norm", impl).forward(x, *others, count, 0.1, 1e-5)
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(mean, exact.mean((0, 2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(scale, 1 / np.sqrt(exact.var((0, 2, 3)) + 1e-5), rtol=1e-4)
+
+
 # cross entropy
 
 
@@ -264,7 +288,13 @@ def test_the_workspaces(device):
     x, w, b = first_call("linear")
     size = workspace_size(len(x), len(w), x.shape[1])
     assert size == 2 * 5 * 67, "this sum is one that is split"
-    for op, arguments, needed in (("cross_entropy", (logits, target, smoothing), 3), ("linear", (x, w, b), size)):
+    normalised = first_call("batch_norm")
+    assert batch_norm_raw.workspace_size(3, 2, 47 * 31) == 8, "two numbers for two parts of two channels"
+    for op, arguments, needed in (
+        ("cross_entropy", (logits, target, smoothing), 3),
+        ("linear", (x, w, b), size),
+        ("batch_norm", normalised, 8),
+    ):
         memory = device.xp.full(needed + 1, 77, SINGLE)
         expected = run(op, "raw", "forward", arguments, device)
         for a, b in zip(run(op, "raw", "forward", arguments, device, workspace=memory), expected, strict=True):

@@ -182,6 +182,52 @@ def test_batch_norm(training, n, c, image, data, dtype, seed):
 
 
 @configurations
+@given(shapes, st.data(), st.sampled_from([1e-5, 1e-2]), dtypes, seeds)
+def test_layer_norm(leading, data, eps, dtype, seed):
+    normalized = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=2).map(tuple))
+    x, weight, bias = draw_arrays(seed, dtype, (*leading, *normalized), normalized, normalized)
+    spread = float(x.reshape(-1, np.prod(normalized)).var(1).min())
+    compare(
+        lambda x, w, b: F.layer_norm(x, normalized, w, b, eps),
+        lambda x, w, b: TF.layer_norm(x, normalized, w, b, eps),
+        [x, weight, bias],
+        max(np.prod(normalized), np.prod(leading)),
+        4 * max(1.0, 4 / (spread + eps)),  # as in batch_norm
+    )
+
+
+@configurations
+@given(small, st.integers(1, 9), st.sampled_from([(3,), (2, 3), (1, 1)]), st.integers(1, 6), st.data(), dtypes, seeds)
+def test_local_response_norm(n, c, image, size, data, dtype, seed):
+    alpha, beta, k = (data.draw(st.sampled_from(values)) for values in ([1e-4, 1.0], [0.5, 0.75], [1.0, 2.0]))
+    compare(
+        lambda x: F.local_response_norm(x, size, alpha, beta, k),
+        lambda x: TF.local_response_norm(x, size, alpha, beta, k),
+        draw_arrays(seed, dtype, (n, c, *image)),
+        size,
+    )
+
+
+@configurations
+@given(small, st.integers(1, 7), small, small, st.sampled_from([0.1, 1, 3]), dtypes, seeds)
+def test_self_attention(n, t, heads, d, scale, dtype, seed):
+    def theirs(qkv):
+        q, k, v = (part.unflatten(2, (heads, d)).transpose(1, 2) for part in qkv.chunk(3, 2))
+        return TF.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    (qkv,) = draw_arrays(seed, dtype, (n, t, 3 * heads * d))
+    qkv *= dtype(scale)
+    compare(lambda x: F.self_attention(x, heads), theirs, [qkv], t + d, 4 * max(1, scale) ** 2)
+
+
+@configurations
+@given(shapes, st.data(), dtypes, seeds)
+def test_transpose(shape, data, dtype, seed):
+    dims = [data.draw(st.integers(-len(shape), len(shape) - 1)) for _ in range(2)]
+    compare(lambda x: F.transpose(x, *dims), lambda x: torch.transpose(x, *dims), draw_arrays(seed, dtype, shape), 1)
+
+
+@configurations
 @given(shapes, st.data(), dtypes, seeds)
 def test_flatten(shape, data, dtype, seed):
     start = data.draw(st.integers(0, len(shape) - 1))

@@ -25,13 +25,21 @@ class CrossEntropy(Function):
         return kernel.backward(gy, self.log_p, self.target, self.label_smoothing)
 
 
-def cross_entropy(logits: Tensor, target: Any, *, label_smoothing: float = 0.0) -> Tensor:
+_AUXILIARY = 0.3  # what the loss of an auxiliary classifier counts: Szegedy et al. 2014, arXiv:1409.4842
+
+
+def cross_entropy(logits: Tensor | tuple[Tensor, ...], target: Any, *, label_smoothing: float = 0.0) -> Tensor:
     """logits (n, classes), target (n,) integers -> the mean of -log softmax(logits)[target], a scalar.
+
+    Of a tuple of logits, all but the first are those of auxiliary classifiers, whose losses count 0.3 each.
 
     The softmax is inside: give it logits. With label_smoothing s, the target is 1 - s at the label plus
     s / classes everywhere (Szegedy et al. 2015, arXiv:1512.00567). ValueError for labels that are not
     integers in 0 .. classes-1, as far as they are on the host; those on a GPU were checked when loaded.
     """
+    if isinstance(logits, tuple):
+        own, *auxiliary = (cross_entropy(each, target, label_smoothing=label_smoothing) for each in logits)
+        return own + _AUXILIARY * sum(auxiliary)
     labels = target.data if isinstance(target, Tensor) else target
     labels = labels if hasattr(labels, "dtype") else logits.device.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:

@@ -1,4 +1,4 @@
-"""Shapes: flatten, reshape, cat, pad, and the int-or-pair arguments of everything two-dimensional."""
+"""Shapes: flatten, reshape, transpose, cat, pad, and the int-or-pair arguments of everything two-dimensional."""
 
 import math
 from collections.abc import Sequence
@@ -35,6 +35,23 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Merge the dimensions start_dim .. end_dim into one."""
     start, end = range(x.ndim)[start_dim], range(x.ndim)[end_dim]
     return x.reshape(*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
+
+
+class Transpose(Function):
+    def __init__(self, dim0: int, dim1: int) -> None:
+        self.dims = dim0, dim1
+
+    def forward(self, x: Array) -> Array:
+        self.ndim = x.ndim
+        return self.device.xp.ascontiguousarray(x.swapaxes(*self.dims))
+
+    def backward(self, gy: Array) -> Array:
+        return gy.swapaxes(*self.dims)
+
+
+def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+    """The dimensions dim0 and dim1 change places."""
+    return Transpose.apply(x, dim0=dim0, dim1=dim1)
 
 
 class Cat(Function):
