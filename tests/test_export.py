@@ -84,7 +84,7 @@ class Zoo(g.Module):
             F.pad(y, (1, 2, 0, 1)), (3, 2), (2, 1), (1, 0)
         )
         tokens = self.tokens(y.reshape(n, 6, -1).reshape(n * 6, -1).reshape(n, -1, 6))
-        tokens = F.transpose(self.attention(tokens), 1, -1)
+        tokens = F.transpose(F.transpose(self.attention(tokens), 1, -1), 2, 1)
         pooled = F.cat(
             [F.adaptive_avg_pool2d(y).reshape(n, 6), tokens.mean(1), tokens.sum((1, 2), keepdim=True).reshape(n, 1)], 1
         )

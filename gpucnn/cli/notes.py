@@ -22,8 +22,8 @@ class _Listener(logging.Handler):
 
 @contextmanager
 def heard_kernels() -> Iterator[None]:
-    """Inside, the words of the kernels reach the user."""
-    log, listener = logging.getLogger("gpucnn.kernels"), _Listener()
+    """Inside, the words of the kernels, and of lint.py, reach the user."""
+    log, listener = logging.getLogger("gpucnn"), _Listener()
     before = log.level
     log.addHandler(listener)
     log.setLevel(logging.INFO)

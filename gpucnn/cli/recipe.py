@@ -1,4 +1,4 @@
-"""From flags to an optimizer and a schedule, with the defaults that a data set brings."""
+"""From flags to an optimizer and a schedule, with the defaults that a data set and a model bring."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from ..errors import UsageError
 from ..module import Module
 from ..optim import SGD, Adam, AdamW, Optimizer, Schedule, constant, cosine, one_cycle, step_decay, warm_up
 
-# What a data set changes in the defaults below; flags and --config still win.
-RECIPES: dict[str, dict[str, Any]] = {
+# What a data set changes in the defaults, and then a model; flags and --config still win.
+OF_DATA: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 20, "batch_size": 64, "augment": "crop"},
     "mnist": {"epochs": 5},
     "tinydigits": {
@@ -22,13 +22,44 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr_scheduler": "constant",
     },
 }
+_DEEP = {"lr": 0.1}  # batch normalisation lets steps be long
+OF_MODEL: dict[str, dict[str, Any]] = {
+    "lenet-1998": {"dataset": "mnist"},
+    "alexnet-lite": {"lr": 0.02},
+    "vgg-lite": {"lr": 0.02},
+    "googlenet-lite": _DEEP,
+    "googlenet-lite-aux": _DEEP,
+    "resnet20": _DEEP,
+    "resnet56": _DEEP,
+    "resnet110": _DEEP,
+    "plain20": _DEEP,
+    "plain56": _DEEP,
+    "densenet-lite": _DEEP,
+    "vit-tiny": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "epochs": 20},
+    "mnist-cnn": {
+        "dataset": "mnist",
+        "optimizer": "adam",
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+        "lr_scheduler": "constant",
+        "batch_size": 100,
+    },
+    "tinytorch-cifar": {"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "epochs": 5},
+    "tinydigits-cnn": {"dataset": "tinydigits"},
+    "tinydigits-mlp": {"dataset": "tinydigits"},
+}
 
 
 def with_recipe(context: click.Context, flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags, with the data set's recipe in place of defaults that nobody gave."""
-    recipe = RECIPES.get(flags["dataset"], {})
+    """The flags, with the recipes of the data set and of the model in place of defaults that nobody gave."""
     default = click.core.ParameterSource.DEFAULT
-    return flags | {name: v for name, v in recipe.items() if context.get_parameter_source(name) is default}
+
+    def free(recipe: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in recipe.items() if context.get_parameter_source(name) is default}
+
+    of_model = free(OF_MODEL.get(flags["model"], {}))
+    dataset = of_model.get("dataset", flags["dataset"])
+    return flags | free(OF_DATA.get(dataset, {})) | of_model
 
 
 def make_optimizer(model: Module, flags: dict[str, Any]) -> Optimizer:

@@ -5,7 +5,9 @@ from dataclasses import asdict
 
 import click
 
+from ..backend import Device
 from ..errors import UsageError
+from ..initializers import undrawn
 from ..models import MODELS, model_class
 from ..summary import summarize
 from .options import json_option
@@ -15,9 +17,9 @@ from .output import Output
 @click.command(short_help="Show the layers, shapes, parameters and FLOPs of a model.")
 @click.argument("model", required=False)
 @click.option("--input-shape", metavar="CxHxW", help="[default: what the model takes, else 3x32x32]")
-@click.option("--num-classes", type=click.IntRange(2), default=10, show_default=True)
+@click.option("--num-classes", type=click.IntRange(2), help="[default: 1000 for models of ImageNet, else 10]")
 @json_option
-def summary(model: str | None, input_shape: str | None, num_classes: int, as_json: bool) -> None:
+def summary(model: str | None, input_shape: str | None, num_classes: int | None, as_json: bool) -> None:
     """Show the layers of MODEL with output shapes, parameters and arithmetic; without MODEL, list the models.
 
     MFLOP are millions of floating-point operations of the forward pass of one image.
@@ -36,8 +38,10 @@ def summary(model: str | None, input_shape: str | None, num_classes: int, as_jso
         output.next("summary", "lenet")
         return
     kind = model_class(model)
-    shape = _parse_shape(input_shape) if input_shape else (kind.channels or 3, *(kind.image_size or (32, 32)))
-    rows = summarize(kind(shape, num_classes), shape)
+    shape = _parse_shape(input_shape) if input_shape else kind.default_shape()
+    with undrawn():  # the numbers of vgg19 alone would take seconds
+        made = kind(shape, num_classes).to(Device(kernels="xp"))  # nor is anything compiled
+    rows = summarize(made, shape)
     total = {name: sum(getattr(row, name) for row in rows) for name in ("parameters", "flops", "training_flops")}
     table = Table("name", "layer", "output shape", box=None, caption_justify="left")
     for head in ("parameters", "MFLOP"):
@@ -55,8 +59,11 @@ def summary(model: str | None, input_shape: str | None, num_classes: int, as_jso
     console.print(table)
     output.say(f"a training step makes {1e-6 * total['training_flops']:,.3f} MFLOP of each image")
     output.result({"model": model, "input_shape": shape, **total, "layers": [asdict(row) for row in rows]})
-    data = "tinydigits" if kind.image_size == (8, 8) else "mnist" if kind.channels == 1 else "cifar10"
-    output.next("train", "--model", model, "--dataset", data)
+    if kind.for_imagenet:
+        output.next("train", "--model", model, "--dataset", f"synthetic:4x{_text(shape)}", "--dry-run")
+    else:
+        data = "tinydigits" if kind.image_size == (8, 8) else "mnist" if kind.channels == 1 else "cifar10"
+        output.next("train", "--model", model, "--dataset", data)
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:

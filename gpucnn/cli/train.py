@@ -13,6 +13,7 @@ from ..checkpoint import State
 from ..cpu import prepare, set_threads, unfavourable
 from ..data import Batches, load
 from ..errors import DeviceError, DivergedError
+from ..lint import at_chance
 from ..memory import enough_memory, require_memory
 from ..models import model_class
 from ..training import BEGINNING, Epoch, Position, Step, fit, rehearse
@@ -135,9 +136,9 @@ class Run:
             **images,
         )
         self.test_batches = Batches(self.data.test_x, self.data.test_y, 500, **images)
-        steps = min(len(self.train_batches), flags["limit_batches"] or len(self.train_batches))
+        self.steps = min(len(self.train_batches), flags["limit_batches"] or len(self.train_batches))
         self.optimizer = make_optimizer(self.model, flags)
-        self.schedule = make_schedule(flags, steps)
+        self.schedule = make_schedule(flags, self.steps)
         if resumed:
             resumed.load_into(self.model, self.optimizer, self.raw_data)
         self._introduce(why)
@@ -202,7 +203,7 @@ class Run:
                 for epoch in self.epochs(epochs, limit, after_step=after_step, check=stop.check):
                     saver.epoch(epoch)
                     progress.epoch(epoch)
-                    for fault in unfavourable(self.device) if epoch.epoch == self.start.epoch + 1 else ():
+                    for fault in self._faults(epoch) if epoch.epoch == self.start.epoch + 1 else ():
                         note(*fault)
         except Stopped as stopped:
             saver.stop()
@@ -222,6 +223,11 @@ class Run:
             self.output.say(f"no curves.png {no_curves}")
         self.output.result(self._result(last, folder.path))
         self.output.next("predict", short(folder.path), short(example_image(folder.path)))
+
+    def _faults(self, epoch: Epoch) -> list[tuple[str, str]]:
+        """What an epoch has shown that could be better, each with what to do."""
+        guessed = at_chance(epoch.test_loss, epoch.test_accuracy, len(self.data.classes), self.steps)
+        return unfavourable(self.device) + guessed
 
     def _load(self, folder: RunFolder) -> None:
         """Go back to the last checkpoint."""
