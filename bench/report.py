@@ -14,12 +14,14 @@ from cpu_tables import cpu_shapes, cpu_step
 from failure_table import failures
 from gpu_tables import all_steps, draw, gpu_gates, gpu_layers, gpu_race, gpu_steps, gpu_train
 from kernel_tables import cpu_errors, mutations, ops, resources
+from scaling_table import scaling
 
 ROOT = Path(__file__).parent.parent
 FILES = (
     "README.md",
     "docs/decisions.md",
     "docs/failures.md",
+    "docs/many-machines.md",
     "docs/testing-input.md",
     "docs/testing-kernels.md",
     "kernels/README.md",
@@ -108,6 +110,7 @@ BLOCKS = {
     "cpu_step": cpu_step,
     "cpu_shapes": cpu_shapes,
     "cpu_errors": cpu_errors,
+    "scaling": scaling,
 }
 
 

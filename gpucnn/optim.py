@@ -110,8 +110,11 @@ class Optimizer:
         for p in self.parameters.values():
             p.grad = None
 
-    def step(self) -> None:
-        """One update of every parameter that has a gradient."""
+    def step(self, exchange: Callable[[list[Array]], None] | None = None) -> None:
+        """One update of every parameter that has a gradient.
+
+        exchange: changes the vectors of gradients in place before they are used, to those of several processes, say.
+        """
         if self.steps == 0:
             lost = [name for name, p in self.parameters.items() if p.requires_grad and p.grad is None]
             if lost:
@@ -122,11 +125,13 @@ class Optimizer:
             raise ValueError("gradients on several devices, or of several dtypes, have no norm to be limited")
         with annotate("optimizer"):
             self.take_in()
-            for flat in self._vectors:
-                parts = flat.collect()
+            parts = [flat.collect() for flat in self._vectors]
+            if exchange:
+                exchange([flat.g for flat in self._vectors])
+            for flat, stretches in zip(self._vectors, parts, strict=True):
                 if self.max_norm is not None:
                     flat.device.kernel("clip", flat.dtype).scale(flat.g, self.max_norm, out=flat.g)
-                for part in parts:
+                for part in stretches:
                     self.update(flat.device, flat.p[part], flat.g[part], *(vector[part] for vector in flat.state))
 
     def update(self, device: Device, p: Array, g: Array, *state: Array) -> None:

@@ -8,11 +8,11 @@ DeviceSteps   takes nothing from the host: what changes from one step to the nex
 from collections.abc import Sequence
 from functools import partial
 from operator import is_
-from typing import Self
+from typing import Any, Self
 
 from . import functional as F
 from .backend import Array, Device
-from .data.batches import Batches
+from .data.batches import Batch, Batches
 from .graph import Graph, Repeated
 from .layers import Dropout
 from .module import Module
@@ -21,17 +21,17 @@ from .profiling import annotate
 
 
 class Meter:
-    """Sums of loss and correct answers; they stay on the device until they are read."""
+    """Sums of loss and correct answers, in the type of the losses; they stay on the device until they are read."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, dtype: Any = "float32") -> None:
         self.device = device
-        self.sums: Array = device.xp.zeros(2, "float32")
+        self.sums: Array = device.xp.zeros(2, dtype)
         self.reset()
 
     def reset(self, images: int = 0, sums: tuple[float, float] = (0.0, 0.0)) -> None:
         """Begin with what `images` images have given."""
         self.images = images
-        self.sums[...] = self.device.asarray(sums, "float32")
+        self.sums[...] = self.device.asarray(sums, self.sums.dtype)
 
     def add(self, loss: Array, logits: Array, y: Array) -> None:
         """Take in one batch: its mean loss, its logits (n, classes) and its labels (n,)."""
@@ -58,7 +58,7 @@ class HostSteps:
     def __init__(self, model: Module, optimizer: Optimizer, train: Batches, seed: int, label_smoothing: float) -> None:
         self.optimizer, self.train, self.seed = optimizer, train, seed
         self.graph = Graph(model, train.device, label_smoothing)
-        self.meter = Meter(train.device)
+        self.meter = Meter(train.device, train.mean.dtype)
         first = train.device.kernel("philox").DROPOUT
         dropouts = (module for module in model.modules() if isinstance(module, Dropout))
         self._dropouts = list(enumerate(dropouts, first))
@@ -82,11 +82,13 @@ class HostSteps:
             with annotate("batch"):
                 batch, self.optimizer.lr = next(self._batches)
             self._place(self._epoch, batch.samples)
-            loss, logits = self.graph(batch.x, batch.y)
-            self.optimizer.step()
-            self.meter.add(loss, logits, batch.y)
-        self.meter.images += len(batch.y)
+            self._update(batch, *self.graph(batch.x, batch.y))
+        self.meter.images += batch.whole
         return 1
+
+    def _update(self, batch: Batch, loss: Array, logits: Array) -> None:
+        self.optimizer.step()
+        self.meter.add(loss, logits, batch.y)
 
     def _place(self, epoch: int | Array, samples: Array) -> None:
         """Tell the dropouts of which draws theirs are."""

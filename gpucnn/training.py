@@ -4,7 +4,9 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from typing import Any
 
 from . import functional as F
 from .autograd import no_grad
@@ -13,6 +15,8 @@ from .errors import DivergedError
 from .finite import CheckedSteps
 from .module import Module
 from .optim import Optimizer, Schedule
+from .parallel import ALONE, Ranks
+from .rank_steps import RankSteps
 from .steps import Meter, steps_on
 from .tensor import Tensor
 
@@ -83,6 +87,7 @@ def fit(
     limit_batches: int | None = None,
     start: Position = BEGINNING,
     checked: bool = False,
+    ranks: Ranks = ALONE,
     after_step: Callable[[Step], None] = lambda step: None,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[Epoch]:
@@ -93,11 +98,18 @@ def fit(
 
     DivergedError as soon as a loss that is read is not finite, the one on the test images included; if `checked`, each
     number is looked at, and the error names the op.
+    ranks: several processes that call this together, with batches of which each gets its share. They begin with the
+    weights and the optimizer's state of rank 0; losses and accuracies are those of all.
     `check` is called after every step and every test batch, and may raise to stop there.
     """
     device, top_lr = train.device, optimizer.lr
     steps = min(len(train), limit_batches or len(train))
-    kind = CheckedSteps if checked else steps_on(device)
+    kind: Any = CheckedSteps if checked else steps_on(device)
+    if ranks.size > 1:
+        kind = partial(RankSteps, ranks=ranks)  # which are not checked
+        ranks.copy_first([array for kept in optimizer.state.values() for array in kept])
+        optimizer.steps = ranks.broadcast(optimizer.steps)
+        _share(model, ranks)
     with kind(model, optimizer, train, seed, label_smoothing) as run:
         for epoch in range(start.epoch, epochs):
             model.train()
@@ -111,7 +123,8 @@ def fit(
             while step < steps:
                 step += run()
                 now = time.perf_counter()
-                if now - last_reading > _SECONDS_BETWEEN_READINGS or step == steps:
+                # ranks read what they have exchanged, and so all of them give up at the same step
+                if now - last_reading > _SECONDS_BETWEEN_READINGS or step == steps or ranks.size > 1:
                     last_reading = now
                     loss_so_far, accuracy_so_far = run.meter.read()
                     _require_finite(loss_so_far, f"in epoch {epoch + 1}, at step {step} of {steps}", top_lr)
@@ -119,7 +132,8 @@ def fit(
                 check()
             device.synchronize()
             seconds = time.perf_counter() - started
-            test_loss, test_accuracy = evaluate(model, test, limit_batches, check)
+            _share(model, ranks)
+            test_loss, test_accuracy = evaluate(model, test, limit_batches, check, ranks)
             _require_finite(test_loss, f"on the test images after epoch {epoch + 1}", top_lr)
             yield Epoch(
                 epoch + 1,
@@ -134,9 +148,10 @@ def fit(
 
 
 def rehearse(model: Module, train: Batches, n: int | None = None) -> None:
-    """Forward and backward of one batch, or of n images, leaving the model as it was."""
+    """Forward and backward of one batch, or of one of n images, leaving the model as it was."""
     state = model.state_dict()
-    samples, words, y = (part[: n or train.batch_size] for part in train.draw(0))
+    share = train.share(min(n or train.batch_size, train.examples))
+    samples, words, y = (part[share] for part in train.draw(0))
     F.cross_entropy(model.train()(Tensor(train.images(samples, words), device=train.device)), y).backward()
     model.load_state_dict(state)
     for parameter in model.parameters():
@@ -154,14 +169,24 @@ def evaluate(
     batches: Batches,
     limit_batches: int | None = None,
     check: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
 ) -> tuple[float, float]:
-    """(mean cross entropy, accuracy) over the images of `batches`, in evaluation mode; `check` as in fit."""
+    """(mean cross entropy, accuracy) over the images of `batches`, in evaluation mode; check, ranks: as in fit."""
     model.eval()
-    meter = Meter(batches.device)
+    meter = Meter(batches.device, batches.mean.dtype)
     with no_grad():
         for batch in islice(batches.epoch(0), limit_batches):
-            logits = model(Tensor(batch.x, device=batches.device))
-            meter.add(F.cross_entropy(logits, batch.y).data, logits.data, batch.y)
-            meter.images += len(batch.y)
+            if len(batch.y):  # a rank may have no share in a small batch
+                logits = model(Tensor(batch.x, device=batches.device))
+                meter.add(F.cross_entropy(logits, batch.y).data, logits.data, batch.y)
+            meter.images += batch.whole
             check()
+    ranks.all_reduce([meter.sums])
     return meter.read()
+
+
+def _share(model: Module, ranks: Ranks) -> None:
+    """The model of rank 0 on all ranks: the running statistics of batch normalisation are its own, and another CPU may
+    have rounded an update otherwise.
+    """
+    ranks.copy_first([tensor.data for _, tensor in model.named_tensors()])

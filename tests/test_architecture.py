@@ -39,9 +39,11 @@ ALLOWED = {
     "export": "functional autograd backend errors module tensor",
     "lint": "functional autograd errors tensor",
     "graph": "functional autograd backend lint module profiling tensor",
+    "parallel": "backend errors",
     "steps": "functional backend data graph layers module optim profiling",
+    "rank_steps": "backend data errors module optim parallel steps",
     "finite": "autograd backend errors functional module steps tensor",
-    "training": "functional autograd backend data errors finite steps module optim profiling tensor",
+    "training": "functional autograd backend data errors finite rank_steps steps module optim parallel tensor",
     "memory": "backend data errors module training",
     "__init__": "functional optim autograd backend errors layers module sequential tensor",
     "__main__": "cli",
@@ -141,7 +143,8 @@ def test_no_compiler_and_no_gpu_at_import(file):
     top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     names = {alias.name.split(".")[0] for node in top if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module.split(".")[0] for node in top if isinstance(node, ast.ImportFrom) and node.module}
-    forbidden = {"cupy", "cupyx", "torch"} | ({"numba", "scipy"} if module_parts(file)[0] == "gpucnn" else set())
+    forbidden = {"cupy", "cupyx", "mpi4py", "torch"}
+    forbidden |= {"numba", "scipy"} if module_parts(file)[0] == "gpucnn" else set()
     assert names & forbidden == set()
 
 
@@ -164,7 +167,7 @@ def test_nothing_that_was_read_is_run(file):
 
 
 def test_importing_gpucnn_loads_nothing_heavy():
-    heavy = ["numba", "cupy", "scipy", "torch", "matplotlib", "rich", "click", "PIL"]
+    heavy = ["numba", "cupy", "scipy", "torch", "matplotlib", "rich", "click", "PIL", "mpi4py"]
     code = f"import sys, gpucnn; print(*(name for name in {heavy} if name in sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == ""

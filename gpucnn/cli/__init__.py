@@ -20,6 +20,7 @@ from .output import program
 from .plot import plot
 from .predict import predict
 from .profile import profile
+from .ranks import end
 from .summary import summary
 from .train import train
 
@@ -47,7 +48,7 @@ class Commands(click.Group):
             if debug:
                 traceback.print_exc()
             message, hint, code = _explain(error)
-            click.echo(f"error: {message}" + (f"\nhint: {hint}" if hint else ""), err=True)
+            end(code, message, *([f"hint: {hint}"] if hint else []))
             sys.exit(code)
 
 

@@ -18,7 +18,7 @@ from ..layers import Conv2d, Linear
 from ..roofs import Roofs
 from ..summary import layer_outputs
 from ..tensor import Tensor
-from ..training import rehearse
+from ..training import Epoch, rehearse
 from .inputs import on_test_images, picture_files
 from .options import data_options, device_options, json_option, threads_option
 from .output import Output, short
@@ -80,6 +80,18 @@ def with_matplotlib() -> Any:
     except ModuleNotFoundError:
         raise DeviceError("pictures need matplotlib, which is not installed", "pip install 'gpucnn[plot]'") from None
     return drawings
+
+
+def draw_curves(folder: Path, epochs: list[Epoch]) -> str:
+    """Write curves.png; why that was not possible, or nothing."""
+    try:
+        drawings = with_matplotlib()
+        drawings.write(drawings.curves(folder.name, epochs), folder / "curves.png")
+    except DeviceError:
+        return "without matplotlib: pip install 'gpucnn[plot]'"
+    except OSError as error:
+        return f"could be written: {error.strerror}"
+    return ""
 
 
 @picture

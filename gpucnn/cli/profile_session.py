@@ -20,6 +20,7 @@ from .train import Run
 # Flags of train that mean nothing to a few steps.
 FIXED: dict[str, Any] = {"epochs": 1, "limit_batches": None, "dry_run": True, "output_dir": None, "overwrite": False}
 FIXED |= {"lr_scheduler": "constant", "lr_warmup_epochs": 0, "checkpoint_steps": None, "checkpoint_minutes": None}
+FIXED |= {"distributed": "auto"}
 _CALLS_BEFORE = 4  # compile, record, compare, repeat: then steps are as fast as they become
 
 

@@ -11,6 +11,7 @@ from ..data import Dataset
 from ..errors import DataError, UsageError
 from ..module import Module
 from ..optim import Optimizer
+from ..parallel import connect
 from ..training import Position
 from .config import flag_values
 from .notes import note
@@ -20,16 +21,17 @@ _OF_THE_CALL = ("output_dir", "overwrite", "dry_run")  # where a run goes is no 
 # They do not decide what the run computes, but for rounding.
 MAY_CHANGE = {
     "device", "precision", "kernels", "fuse", "graph", "threads", "data_path", "download", "as_json",
-    "checkpoint_steps", "checkpoint_minutes",
+    "checkpoint_steps", "checkpoint_minutes", "distributed",
 }  # fmt: skip
 _ENDLESS = ("step", "constant")  # schedules that do not depend on the number of epochs
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """The folder of a run, locked, its newest good checkpoint, and where in the run that is."""
+    """The folder of a run, locked by rank 0, its newest good checkpoint, and where in the run that is."""
 
-    folder: RunFolder
+    folder: RunFolder | None
+    path: Path
     state: State
     position: Position
 
@@ -46,11 +48,11 @@ class Resumed:
             if name == "epochs" and config["lr_scheduler"] in _ENDLESS and value > self.position.epoch:
                 continue
             if value != before:
-                raise UsageError(f"{flag} {value}: the run in {self.folder.path} has {before}", hint)
+                raise UsageError(f"{flag} {value}: the run in {self.path} has {before}", hint)
 
     def load_into(self, model: Module, optimizer: Optimizer, data: Dataset) -> None:
         """Put the state into its places; DataError where the data are not those that the run began with."""
-        meta, path = self.state.meta, self.folder.path
+        meta, path = self.state.meta, self.path
         if len(meta["classes"]) != len(data.classes):
             raise DataError(
                 f"{meta['model']} in {path} was trained for {len(meta['classes'])} classes, "
@@ -77,13 +79,19 @@ def settings(flags: dict[str, Any]) -> dict[str, Any]:
 
 def read_run(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
     """Callback of the eager option --resume: the run's settings become the defaults of the other flags."""
+    ranks = connect()
+    if len({given is None for given in ranks.gather(path)}) > 1:
+        raise UsageError("some ranks have --resume, and some have not", "start all ranks with the same command")
     if path is None:
         return
-    folder = RunFolder.open(path)
-    context.call_on_close(folder.close)
-    state, fault = folder.newest()
-    if fault:
-        note(f"{fault}; going on from the checkpoint before it")
+    folder, state = None, None
+    if ranks.rank == 0:  # the folder is its own, and may be on its machine alone
+        folder = RunFolder.open(path)
+        context.call_on_close(folder.close)
+        state, fault = folder.newest()
+        if fault:
+            note(f"{fault}; going on from the checkpoint before it")
+    state = ranks.broadcast(state)
     try:
         position, config = position_of(state), dict(state.meta["config"])
         if not state.optimizer or {"classes", "model", "data_sha256"} - set(state.meta):
@@ -94,7 +102,7 @@ def read_run(context: click.Context, parameter: click.Parameter, path: Path | No
             "it can be evaluated (gpucnn eval), not resumed: train anew",
         ) from None
     context.default_map = {**(context.default_map or {}), **flag_values(context, config, path)}
-    context.meta[RESUMED] = Resumed(folder, state, position)
+    context.meta[RESUMED] = Resumed(folder, path, state, position)
 
 
 RESUMED = "gpucnn.resumed"

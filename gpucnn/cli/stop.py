@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from ..parallel import ALONE, Ranks
+
 
 class Stopped(Exception):
     """Ctrl-C or SIGTERM came, and the step that was running is done."""
@@ -16,7 +18,13 @@ class Stopped(Exception):
 
 
 class StopBetweenSteps:
-    """While it is entered, the first SIGINT or SIGTERM only sets a mark; a second one ends the process."""
+    """While it is entered, the first SIGINT or SIGTERM only sets a mark; a second one ends the process.
+
+    One rank that got a signal stops all of them, after the same step.
+    """
+
+    def __init__(self, ranks: Ranks = ALONE) -> None:
+        self.ranks = ranks
 
     def __enter__(self) -> "StopBetweenSteps":
         self.signum = 0
@@ -34,6 +42,6 @@ class StopBetweenSteps:
             signal.signal(each, handler)
 
     def check(self) -> None:
-        """Stopped, where a signal came."""
-        if self.signum:
-            raise Stopped(self.signum)
+        """Collective: Stopped, where a signal came to any rank."""
+        if signum := max(self.ranks.gather(self.signum)):
+            raise Stopped(signum)

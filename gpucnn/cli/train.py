@@ -12,18 +12,20 @@ from ..backend import parse_device
 from ..checkpoint import State
 from ..cpu import prepare, set_threads, unfavourable
 from ..data import Batches, load
-from ..errors import DeviceError, DivergedError
+from ..errors import DivergedError
 from ..lint import at_chance
 from ..memory import enough_memory, require_memory
 from ..models import model_class
+from ..parallel import ALONE, Ranks, connect, own_device, with_nccl
 from ..training import BEGINNING, Epoch, Position, Step, fit, rehearse
 from .config import RECIPES, read_config, read_recipe
 from .diverged import explained
 from .notes import note
 from .options import Finite, data_options, device_options, json_option, threads_option
 from .output import Output, short
-from .plot import with_matplotlib
+from .plot import draw_curves
 from .progress import Progress
+from .ranks import distributed_option, first_speaks, follow, require_same
 from .recipe import make_optimizer, make_schedule, with_recipe
 from .resume import RESUMED, Resumed, position_of, read_run, settings
 from .run_folder import WEIGHTS, RunFolder, example_image
@@ -46,6 +48,7 @@ from .weights import start_from
 @data_options
 @device_options
 @threads_option
+@distributed_option
 @click.option("--graph/--no-graph", default=True,
               help="Record the kernels of a step and repeat them without Python.  [default: graph]")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
@@ -88,32 +91,41 @@ def train(context: click.Context, **flags: Any) -> None:
     if resumed:
         resumed.refuse_others(context, flags)
     output = Output(flags.pop("as_json"))
-    run = Run(flags, output, resumed)
-    if flags["dry_run"]:
-        run.dry()
-        output.next(*[word for word in context.find_root().obj if word != "--dry-run"])
-    else:
-        if resumed:
-            folder = resumed.folder
+    ranks = connect(flags["distributed"])
+    with first_speaks(ranks):
+        run = Run(flags, output, resumed, ranks)
+        if flags["dry_run"]:
+            run.dry()
+            output.next(*[word for word in context.find_root().obj if word != "--dry-run"])
+        elif ranks.rank:
+            with enough_memory(run.model, run.train_batches):
+                follow(ranks, partial(run.epochs, flags["epochs"], flags["limit_batches"]))
         else:
-            folder = RunFolder.create(flags["output_dir"], flags["model"], flags["overwrite"])
-            context.call_on_close(folder.close)
-        run.train(folder)
+            folder = resumed and resumed.folder
+            if not folder:
+                folder = RunFolder.create(flags["output_dir"], flags["model"], flags["overwrite"])
+                context.call_on_close(folder.close)
+            run.train(folder)
 
 
 class Run:
     """Everything that the flags name, built and checked before anything is written."""
 
-    def __init__(self, flags: dict[str, Any], output: Output, resumed: Resumed | None = None) -> None:
+    def __init__(
+        self, flags: dict[str, Any], output: Output, resumed: Resumed | None = None, ranks: Ranks = ALONE
+    ) -> None:
         self.flags, self.output, self.resumed = flags, output, resumed
         self.start = resumed.position if resumed else BEGINNING
         make_model = model_class(flags["model"])
         how = (flags[name] for name in ("kernels", "fuse", "graph", "precision"))
-        self.device, why = parse_device(flags["device"], *how)
-        if flags["threads"] is not None:
-            set_threads(flags["threads"], self.device)
+        self.device, why = parse_device(own_device(ranks, flags["device"]), *how)
+        self.ranks = with_nccl(ranks, self.device, flags["distributed"])
+        threads = ranks.threads() if flags["threads"] is None else flags["threads"]
+        if threads is not None:
+            set_threads(threads, self.device)
         size = make_model.image_size or (32, 32)
-        self.raw_data = load(flags["dataset"], flags["data_path"], flags["download"], size)
+        with ranks.one_first():
+            self.raw_data = load(flags["dataset"], flags["data_path"], flags["download"], size)
         self.data = self.raw_data.fit(make_model.image_size) if make_model.image_size else self.raw_data
         if flags["augment"] is None:
             flags["augment"] = ",".join(self.data.augment) or "none"
@@ -123,7 +135,9 @@ class Run:
             start_from(self.model, flags["weights"], flags["reset_head"])
         self.model.to(self.device)
         self.parameters = sum(parameter.data.size for parameter in self.model.parameters())
+        require_same(ranks, flags, self.raw_data)
         images: dict[str, Any] = {"device": self.device, "mean": self.data.mean, "std": self.data.std}
+        images |= {"rank": ranks.rank, "ranks": ranks.size}
         drop_last = len(self.data.train_x) >= flags["batch_size"]
         self.train_batches = Batches(
             self.data.train_x,
@@ -142,17 +156,19 @@ class Run:
         if resumed:
             resumed.load_into(self.model, self.optimizer, self.raw_data)
         self._introduce(why)
-        with enough_memory(self.model, self.train_batches):
+        with enough_memory(self.model, self.train_batches), ranks.one_first():
             prepare(self.device, lambda: rehearse(self.model, self.train_batches))
             require_memory(self.model, self.train_batches)
 
     def _introduce(self, why: str) -> None:
         data = self.data
         notes = "; ".join(data.notes)
+        together = f"{self.ranks}, " if self.ranks.size > 1 else ""
         self.output.say(
             f"{self.flags['model']} ({self.parameters:,} parameters) on {data.name} "
             f"({len(data.train_x):,} + {len(data.test_x):,} images, {'x'.join(map(str, data.image_shape))}"
-            f"{'; ' + notes if notes else ''}), {self.device} ({why}), kernels " + self.device.kernels_in_words()
+            f"{'; ' + notes if notes else ''}), {self.device} ({why}), "
+            f"{together}kernels {self.device.kernels_in_words()}"
         )
 
     def epochs(self, epochs: int, limit_batches: int | None, **callbacks: Any) -> Iterator[Epoch]:
@@ -168,6 +184,7 @@ class Run:
             label_smoothing=self.flags["label_smoothing"],
             limit_batches=limit_batches,
             start=self.start,
+            ranks=self.ranks,
             **callbacks,
         )
 
@@ -191,7 +208,7 @@ class Run:
         try:
             with (
                 enough_memory(self.model, self.train_batches),
-                StopBetweenSteps() as stop,
+                StopBetweenSteps(self.ranks) as stop,
                 Progress(self.flags["epochs"], self.flags["batch_size"], self.output.as_json) as progress,
             ):
 
@@ -209,13 +226,17 @@ class Run:
             saver.stop()
             self.output.say(f"stopped in epoch {len(done) + 1}; the weights are in {short(folder.path / WEIGHTS)}")
             self.output.next("train", "--resume", short(folder.path))
+            self.ranks.barrier()  # who ends before the others ends them, too
             raise SystemExit(stopped.exit_code) from None
         except DivergedError as error:
+            if self.ranks.size > 1:
+                error.hint += f"; {short(folder.path)} has {saver.saved}, and --resume with one process names the op"
+                raise
             self._load(folder)
             repeat = partial(self.epochs, self.flags["epochs"], self.flags["limit_batches"], checked=True)
             raise explained(error, repeat, self.start, short(folder.path)) from None
         saver.require_saved()
-        no_curves = _draw_curves(folder.path, done)
+        no_curves = draw_curves(folder.path, done)
         last = done[-1]
         self.output.say(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}, by the last weights")
         self.output.say(f"weights, metrics{'' if no_curves else ' and curves.png'} are in {short(folder.path)}")
@@ -268,18 +289,7 @@ class Run:
             "dataset": self.flags["dataset"],
             "device": str(self.device),
             "kernels": self.device.implementation,
+            "ranks": self.ranks.size,
             "seed": self.flags["seed"],
             "run_dir": str(run_dir) if run_dir else None,
         }
-
-
-def _draw_curves(folder: Path, epochs: list[Epoch]) -> str:
-    """Write curves.png; why that was not possible, or nothing."""
-    try:
-        drawings = with_matplotlib()
-        drawings.write(drawings.curves(folder.name, epochs), folder / "curves.png")
-    except DeviceError:
-        return "without matplotlib: pip install 'gpucnn[plot]'"
-    except OSError as error:
-        return f"could be written: {error.strerror}"
-    return ""

@@ -26,12 +26,13 @@ AUGMENTATIONS = ("crop", "flip", "cutout")
 
 class Batch(NamedTuple):
     """x float (n, c, h, w), in the layout of the device's kernels; labels y int32 (n,); samples int32 (n,), the
-    indices in the data set.
+    indices in the data set. whole: the examples of the batch, of which these are the share of one rank, or all.
     """
 
     x: Array
     y: Array
     samples: Array
+    whole: int
 
 
 class Batches:
@@ -39,7 +40,10 @@ class Batches:
 
     `mean` and `std`: one value a channel, in pixel units. `dtype` is that of the batches. Without `shuffle` the
     order is that of the data set; with `drop_last` a last, smaller batch is left out. `augment` holds names of
-    AUGMENTATIONS. UsageError for an unknown name, or a batch size that leaves no batch.
+    AUGMENTATIONS. Number `rank` of `ranks` processes gets its share of each batch, in the order of the batch: all
+    shares together are the batches of one process.
+
+    UsageError for an unknown name, or a batch size that leaves no batch.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class Batches:
         shuffle: bool = False,
         augment: Sequence[str] = (),
         drop_last: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch size {batch_size}", "it must be at least 1")
@@ -68,6 +74,7 @@ class Batches:
                 raise nearest("augmentation", name, AUGMENTATIONS)
         self.device, self.batch_size, self.drop_last = device, batch_size, drop_last
         self.seed, self.shuffle, self.augment = seed, shuffle, tuple(augment)
+        self.rank, self.ranks = rank, ranks
         self.x, self.y = device.xp.ascontiguousarray(device.asarray(x)), device.asarray(y, "int32")
         self.mean, self.std = device.asarray(mean, dtype), device.asarray(std, dtype)
 
@@ -85,8 +92,14 @@ class Batches:
         """The batches of epoch 0, 1, ... from batch `first` on: each call with the same numbers gives the same ones."""
         samples, words, labels = self.draw(epoch)
         for start in range(first * self.batch_size, self.examples, self.batch_size):
-            places = slice(start, min(start + self.batch_size, self.examples))
-            yield Batch(self.images(samples[places], words[places]), labels[places], samples[places])
+            whole = min(self.batch_size, self.examples - start)
+            share = self.share(whole)
+            places = slice(start + share.start, start + share.stop)
+            yield Batch(self.images(samples[places], words[places]), labels[places], samples[places], whole)
+
+    def share(self, n: int) -> slice:
+        """Which examples of a batch of n are this rank's: as many as the others', or one more."""
+        return slice(n * self.rank // self.ranks, n * (self.rank + 1) // self.ranks)
 
     def draw(self, epoch: int) -> tuple[Array, Array, Array]:
         """All that is drawn or looked up for an epoch, at once: a batch then takes slices of it, and one kernel.
