@@ -2,7 +2,7 @@
 
 python bench/cpu_step.py             LeNet and AlexNet-lite, batch 128, 1 and 2 threads; writes results/cpu-step-*.json
 python bench/cpu_step.py --shapes    every op of the networks alone, gpucnn and PyTorch; writes results/cpu-shapes.json
-python bench/cpu_step.py --batches 32 512    more batches: those that the same code was measured with on this machine stay
+python bench/cpu_step.py --batches 32 512    more batches; those that the same code was measured with stay
 python bench/cpu_step.py --networks lenet --threads 1 --subjects gpucnn torch --output FOLDER
 
 Every measurement is a process of its own, on one thread pinned to one core, and the subjects take turns, round by

@@ -10,8 +10,8 @@
     tiles.py        the two register tiles that all matrix products and convolutions are made of
     windows.py      which places of windows lie on the input
     direct.py       convolution of any shape, tile by tile
-    winograd.py     3x3 convolution with a quarter of the multiplications: to its points and back in winograd_maps.py, by
-                    the matrices of points.py; of weights in filters.py
+    winograd.py     3x3 convolution with a quarter of the multiplications
+    winograd_maps.py  images to its points and back, by the matrices of points.py; filters.py does so with weights
     winograd_rows.py  convolution with windows 5 wide and two fifths of them: of rows of images in rows.py
     convolution.py  which of the three ways a call takes, and the memory it needs there
 
