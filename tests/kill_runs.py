@@ -167,7 +167,8 @@ class Killer:
             words = new if begun is None else ["train", "--resume", str(self.folder)]
             code, told = self._kill(words, begun or 0) if done < kills else Process(words, Calls()).wait()
             if code == 0:
-                assert outcome(self.folder) == self.straight
+                found = outcome(self.folder)
+                assert found == self.straight, [name for name in found if found[name] != self.straight[name]]
                 self.seen["runs whose files were compared"] += 1
                 return done
             assert code == -signal.SIGKILL, f"a run ended with {code}"

@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 
 from gpucnn.checkpoint import State, load_state, save_state
 from gpucnn.cli import saving
+from gpucnn.cli.run_folder import RunFolder
 from gpucnn.training import Step
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -102,6 +103,26 @@ def test_a_checkpoint_has_the_state_of_its_place():
     state = load_state(PREVIOUS)
     assert state.optimizer["steps"] == 28
     assert state.meta["sums"][0] > 0 and state.meta["config"]["checkpoint_steps"] == 4
+
+
+def test_a_kill_between_the_last_checkpoint_and_its_second_name(monkeypatch):
+    """The last one is the best one then, too, and has to be called so."""
+    line = f"{TINY} --lr 0.1 --epochs 2 --output-dir"
+    succeed(f"{line} straight")
+    assert load_state(Path("straight/best.safetensors")).meta["epoch"] == 2
+    keep_best = RunFolder.keep_best
+
+    def killed(folder):
+        if load_state(LAST).meta["epoch"] == 2:
+            raise Power
+        keep_best(folder)
+
+    monkeypatch.setattr(RunFolder, "keep_best", killed)
+    assert gpucnn(f"{line} run")[0] == 1
+    assert load_state(BEST).meta["epoch"] == 1
+    monkeypatch.setattr(RunFolder, "keep_best", keep_best)
+    succeed("train --resume run")
+    assert BEST.read_bytes() == Path("straight/best.safetensors").read_bytes()
 
 
 def test_minutes_count_too(monkeypatch):

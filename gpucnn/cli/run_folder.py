@@ -116,13 +116,15 @@ class RunFolder:
             raise DataError(f"{path} does not hold the {epochs} epochs that are done", "bring it back, or train anew")
         return found
 
-    def save(self, state: State, best: bool = False) -> None:
+    def save(self, state: State) -> None:
         """Write a checkpoint; the last one, if it is whole, becomes the previous one."""
-        last = self.path / WEIGHTS
-        save_state(last, state, keep=self.path / PREVIOUS if self._last_is_whole else None)
+        save_state(self.path / WEIGHTS, state, keep=self.path / PREVIOUS if self._last_is_whole else None)
         self._last_is_whole = True
-        if best:
-            link_atomic(last, self.path / BEST)
+
+    def keep_best(self) -> None:
+        """Let the last checkpoint, if it is whole, be the best one, too."""
+        if self._last_is_whole:
+            link_atomic(self.path / WEIGHTS, self.path / BEST)
 
     def room(self) -> tuple[int, int]:
         """Bytes that are free where it lies, and that a checkpoint takes."""

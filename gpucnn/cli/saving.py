@@ -46,6 +46,10 @@ class Saver:
         if free < 3 * size:  # the last, the one before, and the next
             note(f"{free / 1e6:.1f} MB are free where checkpoints of {size / 1e6:.1f} MB are written")
 
+    def go_on(self, position: Position) -> None:
+        """Do what a process that was killed left undone after its last checkpoint."""
+        self._keep_best(position)
+
     def step(self, now: Step) -> None:
         """To be called after each step, or some of them."""
         step = (now.epoch - 1) * now.steps + now.step
@@ -72,17 +76,21 @@ class Saver:
         if not all(np.isfinite(array).all() for array in (*state.weights.values(), *state.optimizer.values())):
             return
         self._time = time.monotonic()
-        best = max(self.done, key=lambda epoch: epoch.test_accuracy, default=None)
         try:
             if position.step == 0 or self._fault:
                 self.folder.write_metrics(self.done)  # before the checkpoint: to resume cuts what is too much
-            self.folder.save(state, best=position.step == 0 and best is not None and best is self.done[-1])
+            self.folder.save(state)
+            self._keep_best(position)
         except OSError as error:
             if not self._fault and self.saved:
                 note(f"no checkpoint could be written ({error.strerror}): training goes on, and tries again")
             self._fault = error.strerror or str(error)
         else:
             self._fault, self.saved = "", position
+
+    def _keep_best(self, position: Position) -> None:
+        if position.step == 0 and self.done and self.done[-1] is max(self.done, key=lambda epoch: epoch.test_accuracy):
+            self.folder.keep_best()
 
     def require_saved(self) -> None:
         """GpucnnError where the last checkpoint could not be written."""
