@@ -1,9 +1,7 @@
 """`gpucnn train --resume`: a run that was stopped goes on to the same files, or says why it cannot."""
 
 import csv
-import fcntl
 import json
-import os
 import shlex
 import shutil
 import signal
@@ -318,11 +316,10 @@ def test_metrics_that_are_gone(run):
 @pytest.mark.failure("two runs in one folder")
 def test_two_runs_in_one_folder(run):
     """The lock is of the kernel: whoever dies lets go of it, however."""
-    descriptor = os.open("run", os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    other = RunFolder.open(Path("run"))
     for line in (f"{TINY} --output-dir run --overwrite", "train --resume run"):
         fail(line, 2, "another run is writing to run")
-    os.close(descriptor)
+    other.close()
     succeed("train --resume run")
 
 

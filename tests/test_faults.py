@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from command import fail, gpucnn, succeed
 from failures import saw
-from test_cli_resume import BEST, LAST, PREVIOUS, TINY, metrics
+from test_cli_resume import BEST, LAST, PREVIOUS, TINY, Power, metrics
 
 from gpucnn import checkpoint, memory
 from gpucnn.checkpoint import load_state
@@ -56,6 +56,24 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(disk):
     assert metrics("run") == metrics("straight")
     assert [path.name for path in Path("run").iterdir() if path.name.startswith(".")] == []
     saw(code, err)
+
+
+def test_a_kill_after_the_disk_was_full_leaves_no_hole(disk, monkeypatch):
+    """The first checkpoint that succeeds brings the metrics of the epochs along that ended before."""
+    succeed(f"{TINY} --output-dir straight --checkpoint-steps 4")
+    disk(7, 26)
+    step = saving.Saver.step
+
+    def step_and_die(self, now):
+        step(self, now)
+        if (now.epoch, now.step) == (3, 9):
+            raise Power
+
+    monkeypatch.setattr(saving.Saver, "step", step_and_die)
+    assert gpucnn(f"{TINY} --output-dir run --checkpoint-steps 4")[0] == 1
+    disk(0, 0)
+    succeed("train --resume run")
+    assert metrics("run") == metrics("straight")
 
 
 @pytest.mark.failure("the disk is full when training ends")
