@@ -1,7 +1,7 @@
 """What a second rank brings here, and what the all-reduce costs: throughput of one and two ranks with a thread each.
 
 python bench/scaling.py       writes results/scaling.json
-mpirun -n 2 -H one,other python -m mpi4py bench/scaling.py --rank messages      alpha and beta between two machines
+mpirun -n 2 -hosts one,two python -m mpi4py bench/scaling.py --rank messages      alpha and beta between two machines
 
 An all-reduce of n bytes over p ranks takes about 2 log2(p) alpha + 2 (p - 1) / p n beta: Thakur, Rabenseifner and Gropp
 2005, "Optimization of collective communication operations in MPICH", for long messages. alpha is what a message costs
