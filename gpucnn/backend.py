@@ -27,7 +27,6 @@ _INSTEAD = {"exact": "cpu", **dict.fromkeys(_TENSOR_CORES, "raw")}
 _PARTS = {"conv2d_relu_maxpool": ("conv2d", "relu", "maxpool2d")}  # what an op does in one
 _DEVICES = "cpu, sim, cuda, cuda:1, cuda:2, ..."
 
-
 PRECISIONS = {"fp32": "raw", "tf32": "tf32", "bf16": "bf16"}  # name -> the kind of kernels that multiplies so
 _PRODUCTS = {"raw": "fp32 by FFMA", "numba": "fp32 by FFMA", "tf32x3": "fp32 by 3xTF32", "tf32": "tf32", "bf16": "bf16"}
 
@@ -266,13 +265,10 @@ def probe_kernels(device: Device, kind: str) -> DeviceError | None:
 
 
 def probe_cuda(index: int = 0) -> DeviceError | None:
-    """None where GPU `index` can compile, launch and read back a kernel; otherwise what is missing.
-
-    A device count is no proof: it succeeds on machines where no kernel can run.
-    """
+    """None where GPU `index` can compile, launch and read back a kernel; otherwise what is missing."""
     try:
         cupy = import_module("cupy")
-        with cupy.cuda.Device(index):
+        with cupy.cuda.Device(index):  # which succeeds on machines where no kernel can run
             kernel = cupy.RawKernel('extern "C" __global__ void probe(int* x) { *x = 42; }', "probe")
             answer = cupy.zeros(1, cupy.int32)
             kernel((1,), (1,), (answer,))
