@@ -50,7 +50,7 @@ def two_steps(timers, clock):
 @pytest.fixture
 def profile():
     timers = Timers(clock := Hand())
-    with listening(timers):
+    with listening(timers), annotate("epoch"):
         with annotate("before"):
             work(clock, 7)
         two_steps(timers, clock)

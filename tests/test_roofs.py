@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import numba
 import numpy as np
 import pytest
+from gpucnn_kernels import offline
 from gpucnn_kernels import peak as peak_of_gpu
 from gpucnn_kernels.cpu import peak
+from gpucnn_kernels.resources import doubles, usage
 
 from gpucnn import Device, roofs
 from gpucnn.costs import Cost
@@ -34,6 +36,14 @@ def test_a_gpu_computes_what_it_counts(rounds):
     out = np.full(512, np.nan, np.float32)
     assert peak_of_gpu.multiply_adds(out, rounds) == 2 * 8 * rounds * 512
     assert out == pytest.approx(after(rounds), rel=1e-4)
+
+
+def test_a_gpu_multiplies_and_adds_in_one_instruction():
+    """Nothing else in the loop: four rounds of eight, in registers, and no doubles."""
+    ptx = offline.cuda_c_to_ptx(peak_of_gpu.kernels.text, ("-ftz=true",), "compute_90", "peak.cu")
+    [used] = usage(ptx, "sm_90").values()
+    assert ptx.count("fma.rn.ftz.f32") >= 4 * peak_of_gpu.CHAINS
+    assert not doubles(ptx) and used.spills == used.stack == 0
 
 
 def test_the_copy_copies_and_counts_both_ways():

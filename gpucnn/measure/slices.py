@@ -69,7 +69,7 @@ class Row:
 
 
 def rows(profile: Profile, costs: Mapping[str, Cost], roofs: Roofs | None) -> list[Row]:
-    """The ranges that take longest first, and their kernels likewise. costs: of a range, each time that it runs."""
+    """The ranges that take longest first, and their kernels likewise. costs: of all that a range does in a step."""
     found: dict[tuple[str, str], Row] = {}
     for each, gap in _with_gaps(profile.slices):
         row = found.setdefault((each.name, each.kernel), Row(each.name, each.kernel))

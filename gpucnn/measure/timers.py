@@ -77,16 +77,20 @@ class Timers(Listener):
         self._done: list[_Range] = []  # in the order of their ends, so that what lies inside comes first
 
     def push(self, name: str, kernel: str) -> None:
-        around = self._open[-1] if self._open else None
-        begin = around.free if around and around.name != STEP and not self.clock.waits else self.clock.mark()
+        parts = not self.clock.waits and self._in_step() and self._open[-1].name != STEP
+        begin = self._open[-1].free if parts else self.clock.mark()
         self._open.append(_Range(name, kernel, begin, len(self._open), begin))
 
     def pop(self) -> None:
         ended = self._open.pop()
         ended.end = self.clock.mark()
-        self._done.append(ended)
         if self._open:
             self._open[-1].free = ended.end
+        if ended.name == STEP or self._in_step():
+            self._done.append(ended)
+
+    def _in_step(self) -> bool:
+        return any(each.name == STEP for each in self._open)
 
     def launch(self, kernel: str) -> Any:
         """The range of a launch: it belongs to the range around it."""
@@ -95,19 +99,18 @@ class Timers(Listener):
     def profile(self) -> Profile:
         """What was seen; GpucnnError where that was no whole step."""
         self.clock.wait()
-        first = next((each.begin for each in self._done if each.depth == 0), None)
+        first = next((each.begin for each in self._done if each.name == STEP), None)
         slices: list[Slice] = []
         inside = 0  # how deep the range was that ended before
         for each in self._done:
             leaf, inside = each.depth >= inside, each.depth
-            start = self.clock.us(first, each.begin)
+            start, end = self.clock.us(first, each.begin), self.clock.us(first, each.end)
             kernel = (each.kernel or each.name) if leaf and each.name != STEP else ""
-            slices.append(Slice(each.name, kernel, start, self.clock.us(each.begin, each.end), self.clock.stream))
-        steps = [each for each in slices if each.name == STEP]
+            slices.append(Slice(each.name, kernel, start, end - start, self.clock.stream))
+        steps = [each.us for each in slices if each.name == STEP]
         if not steps:
             raise GpucnnError("no training step was seen", "profile at least one: --steps 1")
-        within = [each for each in slices if any(s.start <= each.start and each.end <= s.end for s in steps)]
-        return Profile(within, len(steps), sum(step.us for step in steps) / len(steps))
+        return Profile(slices, len(steps), sum(steps) / len(steps))
 
 
 @contextmanager
