@@ -1,7 +1,5 @@
 """Where arrays live and which kernels run: the only file that knows NumPy from CuPy."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -178,18 +176,6 @@ def recorder(device: Device) -> Any:
     from gpucnn_kernels.recording import Recording
 
     return Recording
-
-
-def watched_launches(watch: Callable[[str], AbstractContextManager]) -> AbstractContextManager:
-    """Inside, each kernel on a GPU is launched within `watch(its name)`."""
-    from gpucnn_kernels.recording import watched
-
-    def launch(kernel: Any, arguments: Any) -> bool:
-        with watch(kernel.__name__):
-            kernel(*arguments)
-        return True
-
-    return watched(launch)
 
 
 def to_host(array: Array) -> Any:

@@ -146,7 +146,7 @@ def test_the_simulator_counts_accesses():
     line = "profile --dataset tinydigits --model tinydigits-cnn --device sim -b 4"
     found, err = result(f"{line} --csv lines.csv")
     lines = found["accesses"]
-    assert {"features.0.forward", "features.0.backward_weight", "optimizer", "batch"} <= {row["name"] for row in lines}
+    assert {"features.0.forward", "features.0.backward", "optimizer", "batch"} <= {row["name"] for row in lines}
     sgd = [row for row in lines if row["kernel"] == "sgd_step" and row["space"] == "global"]
     assert {row["name"] for row in sgd} == {"optimizer"} and any(row["line"].startswith("sgd.cu:") for row in sgd)
     assert "The simulator has no times" in err

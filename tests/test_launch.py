@@ -5,7 +5,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from gpucnn_kernels import launch
+from gpucnn_kernels import launch, recording
 from gpucnn_kernels.launch import (
     Bytes,
     Float,
@@ -221,6 +221,21 @@ def test_a_launch_reaches_cupy_typed_and_on_the_gpu_of_its_arrays(cupy):
     assert args[0] is x and args[1] is None and type(args[5]) is np.float32
     assert function.max_dynamic_shared_size_bytes == 50_000
     assert Gpu.current == 0
+
+
+def test_who_watches_may_make_the_launch(cupy):
+    """As measure/timers.py does, to put an event before and behind it."""
+    x, seen = on_gpu(np.zeros(3, np.int64)), []
+
+    def watch(kernel, arguments):
+        seen.append((kernel.__name__, len(cupy.launches)))
+        kernel(*arguments)
+        seen.append(("done", len(cupy.launches)))
+        return True
+
+    with recording.watched(watch):
+        kernels_of(TEXT).launch("sum", (1,), (32,), (x, 3))
+    assert seen == [("sum", 0), ("done", 1)] and len(cupy.launches) == 1
 
 
 def test_arrays_of_two_devices(cupy):

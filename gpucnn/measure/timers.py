@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..backend import Device, watched_launches
+from gpucnn_kernels.recording import watched
+
+from ..backend import Device
 from ..errors import GpucnnError
 from ..profiling import Listener, listening
 from .slices import STEP, Profile, Slice
@@ -92,9 +94,11 @@ class Timers(Listener):
     def _in_step(self) -> bool:
         return any(each.name == STEP for each in self._open)
 
-    def launch(self, kernel: str) -> Any:
-        """The range of a launch: it belongs to the range around it."""
-        return self.range(self._ranges[-1] if self._ranges else kernel, kernel)
+    def launch(self, kernel: Any, arguments: Any) -> bool:
+        """Make a launch of a kernel on a GPU, within a range that belongs to the one around it: see recording.py."""
+        with self.range(self._ranges[-1] if self._ranges else kernel.__name__, kernel.__name__):
+            kernel(*arguments)
+        return True
 
     def profile(self) -> Profile:
         """What was seen; GpucnnError where that was no whole step."""
@@ -118,7 +122,7 @@ def timed(device: Device) -> Iterator[Timers]:
     """Inside, what runs on `device` is timed; steps are made by Python there, whether they were recorded or not."""
     if device.type == "cuda":
         timers = Timers(GpuClock(device))
-        with listening(timers), watched_launches(timers.launch):
+        with listening(timers), watched(timers.launch):
             yield timers
     else:
         with listening(timers := Timers(CpuClock())):
