@@ -5,9 +5,9 @@
     flops   2 * y.size * ci * kh * kw     a multiplication and an addition a tap
     bytes   x.size + w.size + b.size + y.size, of 4 bytes each     every operand and every result moved once
 
-Only multiplications with weights count: what ReLU, pooling, biases and optimizers compute hides behind what they move.
-Nothing is counted twice or for free: no copies between layouts, no rereading, and no caches (Williams, Waterman and
-Patterson 2009, "Roofline: an insightful visual performance model").
+Only the products of convolutions, matrices and attention count: what ReLU, pooling, biases and optimizers compute hides
+behind what they move. Nothing is counted twice or for free: no copies between layouts, no rereading, and no caches
+(Williams, Waterman and Patterson 2009, "Roofline: an insightful visual performance model").
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,12 @@ from typing import Any
 
 from .backend import out_size
 from .functional.activation import GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from .functional.attention import SelfAttention
 from .functional.conv import Conv2d, Conv2dReluMaxPool
 from .functional.dropout import Dropout
 from .functional.linear import Linear
 from .functional.loss import CrossEntropy
-from .functional.norm import BatchNorm
+from .functional.norm import BatchNorm, LayerNorm, LocalResponseNorm
 from .functional.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from .profiling import Listener
 
@@ -56,6 +57,8 @@ def y_shape(op: str, x: Shape, w: Shape = (), arguments: Sequence = ()) -> tuple
         if window:
             size = size[0] // window[0][0], size[1] // window[0][1]
         return x[0], w[0], *size
+    if op == "self_attention":
+        return *x[:-1], x[-1] // 3
     if op in ("max_pool2d", "avg_pool2d"):
         return *x[:2], *out_size(tuple(x[2:]), *arguments)
     return (*x[:2], 1, 1) if op == "adaptive_avg_pool2d" else tuple(x)
@@ -85,6 +88,10 @@ def passes(
             "forward": Cost(flops, NUMBER * (nx + nw + nb + ny) + CODE * ny),
             "backward": Cost(flops * (1 + needs_gx), backward),
         }
+    if op == "self_attention":  # weights of t tokens for t tokens, and the sums that they weigh; of each, two gradients
+        flops = 2 * 2 * ny * x[1]
+        found = {"forward": Cost(flops, NUMBER * (nx + ny))}
+        return found | ({"backward": Cost(2 * flops, NUMBER * (2 * nx + ny))} if needs_gx else {})
     moved = NUMBER * (nx + ny) + (CODE * ny if op == "max_pool2d" else 0)
     found = {"forward": Cost(0, moved)}
     if needs_gx:
@@ -97,7 +104,17 @@ def update(parameters: int, states: int) -> Cost:
     return Cost(0, NUMBER * parameters * (3 + 2 * states))  # p, g and the states are read, p and the states written
 
 
-_SLOPES = {"relu", "sigmoid", "tanh", "gelu", "softmax", "log_softmax", "batch_norm"}  # gx takes x or y beside gy
+_SLOPES = {
+    "relu",
+    "sigmoid",
+    "tanh",
+    "gelu",
+    "softmax",
+    "log_softmax",
+    "batch_norm",
+    "layer_norm",
+    "lrn",
+}  # gx takes x or y beside gy
 _OPS = {  # those that are modelled; a reshape, say, is not
     Conv2d: "conv2d",
     Conv2dReluMaxPool: "conv2d_relu_maxpool",
@@ -112,6 +129,9 @@ _OPS = {  # those that are modelled; a reshape, say, is not
     Softmax: "softmax",
     LogSoftmax: "log_softmax",
     BatchNorm: "batch_norm",
+    LayerNorm: "layer_norm",
+    LocalResponseNorm: "lrn",
+    SelfAttention: "self_attention",
     Dropout: "dropout",
     CrossEntropy: "cross_entropy",
 }

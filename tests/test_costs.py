@@ -68,6 +68,15 @@ def test_three_layers_in_one():
     assert y_shape("conv2d_relu_maxpool", (2, 3, 8, 8), (4, 3, 3, 3), arguments) == (2, 4, 3, 3)
 
 
+def test_attention():
+    # 2 sequences of 5 tokens, 8 features: each token's weights for 5 are 5*8 products, and so are its sums: 800 in all
+    found = heard(lambda: F.self_attention(g.Tensor(np.zeros((2, 5, 24), np.float32), requires_grad=True), 2))
+    assert found == {
+        "self_attention.forward": Cost(2 * 800, 4 * (240 + 80)),
+        "self_attention.backward": Cost(2 * 2 * 800, 4 * (240 + 80 + 240)),  # reads qkv and gy, writes gqkv
+    }
+
+
 def test_an_optimizers_step():
     assert update(62_006, 1) == Cost(0, 5 * 4 * 62_006)  # SGD: p, g and v read, p and v written
     assert update(10, 2).bytes == 7 * 4 * 10
