@@ -145,3 +145,45 @@ def cpu_errors() -> str:
         f"{machine['cpu']}, {versions}."
     )
     return "\n".join([*rows, "", how])
+
+
+def excerpt(file: str, start: str, end: str) -> str:
+    """The lines of a file of kernels from the first one with `start` through the next one that is `end`, in a fence."""
+    lines = (KERNELS / file).read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if start in line)
+    last = next(number for number, line in enumerate(lines[first:], first) if line.startswith(end) and number > first)
+    language = "python" if file.endswith(".py") else "cuda"
+    return "\n".join([f"```{language}", *lines[first : last + 1], "```"])
+
+
+def ladder() -> str:
+    """A row for each rung of conv2d.cu and its twin: what it occupies, and what it asks of the memory."""
+    record = json.loads((RESULTS / "ladder.json").read_text())
+    used = json.loads((RESULTS / "resources.json").read_text())["kernels"]
+    of_warps = record["multiply_adds"] / 32
+    heads = ("rung", "", "registers", "shared bytes", "global loads a multiply-add", "bytes a multiply-add")
+    heads += ("shared loads a multiply-add", "rounds a request")
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for rung in record["rungs"]:
+        sources = [name for name in used if name.startswith(f"conv2d{'.cu' if rung['impl'] == 'raw' else '_numba'}")]
+        one = next(used[name][rung["kernel"]] for name in sources if rung["kernel"] in used[name] and _tile(name))
+        shared = rung["shared"]
+        requests = shared["loads"] + shared["stores"]
+        bytes_of_shared = one["sm_90"]["shared"] or rung["dynamic"]
+        cells = [rung["rung"], "CUDA C" if rung["impl"] == "raw" else "Numba", str(one["sm_90"]["registers"])]
+        cells += [f"{bytes_of_shared:,}", f"{rung['global']['loads'] / of_warps:.3f}"]
+        cells += [f"{rung['global']['sectors'] / of_warps:.2f}", f"{shared['loads'] / of_warps:.3f}"]
+        cells += [f"{shared['rounds'] / requests:.2f}" if requests else ""]
+        rows.append(f"| {' | '.join(cells)} |")
+    compilers = ", ".join(f"{name} {version}" for name, version in record["compilers"].items())
+    how = (
+        f"x {record['shape']}: {record['multiply_adds']:,} multiply-adds. Registers and shared memory by ptxas for sm_90; "
+        "requests of warps, sectors of 32 bytes and rounds counted on the simulator from the PTX. "
+        f"Counted with `python bench/ladder.py`: {compilers}."
+    )
+    return "\n".join([*rows, "", how])
+
+
+def _tile(source: str) -> bool:
+    """Whether it is compiled for blocks of as many channels as the ladder's convolution has, or for any."""
+    return "TILE_C" not in source or "TILE_C=32" in source

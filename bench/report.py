@@ -7,25 +7,18 @@ python bench/report.py --check  exit 1 where a table differs from its results
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cpu_tables import cpu_shapes, cpu_step
 from failure_table import failures
 from gpu_tables import all_steps, draw, gpu_gates, gpu_layers, gpu_race, gpu_steps, gpu_train
-from kernel_tables import cpu_errors, mutations, ops, resources
+from kernel_tables import cpu_errors, excerpt, ladder, mutations, ops, resources
 from scaling_table import scaling
 
 ROOT = Path(__file__).parent.parent
-FILES = (
-    "README.md",
-    "docs/decisions.md",
-    "docs/failures.md",
-    "docs/many-machines.md",
-    "docs/testing-input.md",
-    "docs/testing-kernels.md",
-    "kernels/README.md",
-)
+FILES = ("README.md", *sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")), "kernels/README.md")
 
 
 def load(name: str) -> Any:
@@ -101,6 +94,11 @@ BLOCKS = {
     "ops": ops,
     "resources": resources,
     "mutations": mutations,
+    "ladder": ladder,
+    "conv2d_naive": partial(excerpt, "conv2d.cu", "void conv2d_forward_naive(", "}"),
+    "conv2d_naive_numba": partial(excerpt, "conv2d_numba.py", "def conv2d_forward_naive(", "    y["),
+    "conv2d_tiled": partial(excerpt, "conv2d.cu", "void __launch_bounds__(SIDE * SIDE) conv2d_forward_tiled(", "}"),
+    "conv2d_multiply": partial(excerpt, "conv2d.cu", "template <int REG, int STEPS, int WIDTH>", "}"),
     "gpu_steps": gpu_steps,
     "gpu_all_steps": all_steps,
     "gpu_layers": gpu_layers,

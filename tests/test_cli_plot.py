@@ -14,6 +14,7 @@ import gpucnn.cli
 from gpucnn import CPU, Tensor
 from gpucnn.cli.run_folder import read_metrics, restore
 from gpucnn.data import load
+from gpucnn.roofs import Roofs
 from gpucnn.summary import layer_outputs
 from gpucnn.training import Epoch
 
@@ -189,6 +190,7 @@ def test_a_class_without_images_and_many_classes():
 def test_a_roofline_shows_what_was_measured(monkeypatch):
     drawn = []
     monkeypatch.setattr(drawings, "write", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(import_module("gpucnn.cli.bench"), "roofs", lambda device: Roofs(100.0, 10.0))
     found = json.loads(succeed("plot roofline run --device cpu --batch-size 3 --json"))
     rows = [row for row in found["rows"] if row["flops"]]
     axes = drawn[0].axes[0]
