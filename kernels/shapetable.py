@@ -182,6 +182,7 @@ SHAPES: dict[str, list[tuple]] = {
         (7, 100.0),  # of a smaller norm: nothing changes
         (255, 0.5),
         (1000, 1.0),
+        (7, 2.0**-20, 2.0**-20),  # of a norm so small that what is added to it counts
         (256 * 256 + 300, 2.0),  # a second round of the threads that sum
         (LONG, 1.0),
     ],

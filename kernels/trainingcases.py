@@ -73,9 +73,13 @@ def adam(rng: Any, n: int, t: int, betas: tuple[float, float], weight_decay: flo
     ]
 
 
-def clip(rng: Any, n: int, max_norm: float) -> list[Case]:
-    """A number is off by what its square root and a division round, and by half of what the sum of squares does."""
-    return [Case("clip", "scale", (spread(rng, (n,)), max_norm), (tolerance(16, 1),), f"n {n} max_norm {max_norm}")]
+def clip(rng: Any, n: int, max_norm: float, size: float = 1.0) -> list[Case]:
+    """A number is off by what its square root and a division round, and by half of what the sum of squares does.
+
+    size: of the numbers at most; a power of two.
+    """
+    shape = f"n {n} of {size:g} max_norm {max_norm}"
+    return [Case("clip", "scale", (size * spread(rng, (n,)), max_norm), (tolerance(16, size),), shape)]
 
 
 def draw_clip(rng: Any) -> tuple:
