@@ -81,6 +81,7 @@ def _ours(job: Job, op: Op, part: str, batch: int, kind: str) -> Any:
         copied = drawn.map(lambda array: array.copy())
         if kind in CHANNELS_LAST and op.kind != "linear":  # as these kernels hand them to each other
             copied.x, copied.gy = channels_last(copied.x), channels_last(copied.gy)
+            copied.w = channels_last(copied.w) if op.w else None  # once a step, for both passes
         calls.append(gpu_ops.ours(module, op, copied)[part])
     return job.clock.ours(_again(calls, job))
 

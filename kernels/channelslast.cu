@@ -31,16 +31,17 @@ extern "C" __global__ void __launch_bounds__(SIDE * 8) channels_outermost(
         if (c0 + i < c && p < n * size) y[to + (c0 + i) * size] = square[tx][i];
 }
 
-// Weights for mma.cu: w -> y (rows, taps, padded), zeros in the columns from `columns` on. Of w, neighbouring rows are
-// row_step apart, columns column_step and taps 1: output channels are the rows going forward, input channels going
-// back, where the window is turned around. Thread i computes y[i].
-extern "C" __global__ void weights_innermost(
-    const float* w, float* y, int rows, int taps, int columns, int padded, int row_step, int column_step, int turned) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * taps * padded) return;
-    const int column = i % padded, tap = i / padded % taps, row = i / padded / taps;
-    const int from = row * row_step + column * column_step + (turned ? taps - 1 - tap : tap);
-    y[i] = column < columns ? w[from] : 0.0f;
+// Weights for mma.cu: w (co, ci, taps) -> y (co, taps, ci), and behind it (ci, taps, co) with the window turned around,
+// rows filled up with zeros to a multiple of 4. Thread i computes y[i], or what begins with y[skipped].
+extern "C" __global__ void weights_innermost(const float* w, float* y, int co, int ci, int taps, int skipped) {
+    const int padded_ci = (ci + 3) / 4 * 4, padded_co = (co + 3) / 4 * 4, forward = co * taps * padded_ci;
+    const int i = blockIdx.x * blockDim.x + threadIdx.x + skipped;
+    if (i >= forward + ci * taps * padded_co) return;
+    const bool back = i >= forward;
+    const int k = back ? i - forward : i, length = back ? padded_co : padded_ci;
+    const int column = k % length, tap = k / length % taps, row = k / length / taps;
+    const int o = back ? column : row, c = back ? row : column;
+    y[i - skipped] = o < co && c < ci ? w[(o * ci + c) * taps + (back ? taps - 1 - tap : tap)] : 0.0f;
 }
 
 // The gradient before ReLU and pooling: gz (n, oh, ow, padded) from gy and code, which may lie anyhow. Thread i computes

@@ -5,7 +5,7 @@
 
 A 16-byte copy then brings 4 channels of a pixel. As on the CPU (cpu/layout.py) the layout is in the strides: results
 are views (n, c, h, w) of such memory, and an array that lies otherwise is converted by one kernel. What stands in the
-channels from c on is never read.
+channels from c on is nobody's, and counts nowhere; only in weights it is zeros.
 """
 
 from typing import Any
@@ -62,16 +62,39 @@ def _is_here(x: Array) -> bool:
 
 def _aligned(x: Array) -> bool:
     """Whether x starts where 4 elements may be copied at once; a parameter, cut from a long vector, may not."""
-    return (x.data.ptr if hasattr(x, "get") else x.ctypes.data) % (4 * x.itemsize) == 0
+    return _address(x) % (4 * x.itemsize) == 0
+
+
+def _address(x: Array) -> int:
+    return x.data.ptr if hasattr(x, "get") else x.ctypes.data
 
 
 def channels_last(x: Array) -> Array:
     """x (n, c, h, w) in this layout: as it is where it is in it, else a copy."""
-    if _is_here(x) and _aligned(x):
-        return x
+    return x if _is_here(x) and _aligned(x) else _copy(x)
+
+
+def whole(x: Array) -> Array:
+    """x in this layout, as the array (n, h, w, padded) that it is cut from, or a copy of such a shape.
+
+    For kernels that read all channels of a pixel, those that fill it up among them: behind the last one of an array
+    that merely lies so there may be nothing.
+    """
+    x = channels_last(x)
+    n, c, h, w = x.shape
+    shape, base = (n, h, w, padded(c)), x.base
+    if getattr(base, "shape", None) == shape and base.dtype == x.dtype and _address(base) == _address(x):
+        return base
+    return memory(x).reshape(shape) if c == padded(c) else _copy(x).base
+
+
+def _copy(x: Array) -> Array:
+    y = empty(x, x.shape)
+    if x.dtype == "uint8":  # codes, which lie otherwise in no network
+        y[...] = x
+        return y
     x = namespace(x).ascontiguousarray(x)
     n, c, h, w = x.shape
-    y = empty(x, x.shape)
     grid = ceil_div(n * h * w, _SIDE), ceil_div(c, _SIDE)
     kernels.launch("channels_innermost", grid, (_SIDE * 8,), (x, memory(y), n, c, h * w, padded(c)))
     return y
@@ -95,18 +118,48 @@ def copied(x: Array) -> Array:
     return x.copy() if x.flags.c_contiguous or x.ndim != 4 else channels_last(x.copy())
 
 
-def weights(w: Array, back: bool = False) -> Array:
-    """w (co, ci, kh, kw) -> (co, kh, kw, padded ci); going back (ci, kh, kw, padded co), the window turned around."""
+def weights(w: Array) -> Array:
+    """w (co, ci, kh, kw) in this layout, for `read_weights`: as it is if it needs no copy, else one for both ways."""
+    co, ci, kh, kw = w.shape
+    if _both_ways(w) is not None or (kh == kw == 1 and ci == padded(ci) and w.flags.c_contiguous and _aligned(w)):
+        return w
+    forward = _convert(w, 0)[0, : co * kh * kw * padded(ci)]
+    return forward.reshape(co, kh, kw, padded(ci))[..., :ci].transpose(0, 3, 1, 2)
+
+
+def read_weights(w: Array, back: bool = False) -> Array:
+    """What the kernels read of `weights(w)`: (co, kh, kw, padded ci), or going back (ci, kh, kw, padded co), the window
+    turned around. The latter lies behind the former, or is made where `weights` made no copy.
+    """
+    co, ci, kh, kw = w.shape
+    forward = co * kh * kw * padded(ci)
+    if back and _both_ways(w) is None:
+        return _convert(w, forward)
+    w = weights(w)
+    both = _both_ways(w)
+    return w if both is None else both[0, forward:] if back else both[0, :forward]
+
+
+def _both_ways(w: Array) -> Array | None:
+    """The memory of an array that `weights` made: of a shape that no other array is cut from."""
+    found = getattr(w.base, "shape", None) == _shape_of_both(w) and _address(w.base) == _address(w) and _is_here(w)
+    return w.base if found else None
+
+
+def _shape_of_both(w: Array) -> tuple[int, int]:
+    co, ci, kh, kw = w.shape
+    return 1, kh * kw * (co * padded(ci) + ci * padded(co))
+
+
+def _convert(w: Array, skipped: int) -> Array:
+    """Weights for both ways without the first `skipped` numbers."""
     w = namespace(w).ascontiguousarray(w)
     co, ci, kh, kw = w.shape
-    taps = kh * kw
-    if taps == 1 and not back and ci == padded(ci) and _aligned(w):
-        return w
-    rows, columns, row_step, column_step = (ci, co, taps, ci * taps) if back else (co, ci, ci * taps, taps)
-    countable((rows, kh, kw, padded(columns)))
-    y = namespace(w).empty((rows, kh, kw, padded(columns)), w.dtype)
-    sizes = rows, taps, columns, padded(columns), row_step, column_step, back
-    kernels.launch("weights_innermost", (ceil_div(y.size, _BLOCK),), (_BLOCK,), (w, y, *sizes))
+    one, size = _shape_of_both(w)
+    countable((one, size))
+    y = namespace(w).empty((one, size - skipped), w.dtype)
+    grid = (ceil_div(y.size, _BLOCK),)
+    kernels.launch("weights_innermost", grid, (_BLOCK,), (w, y, co, ci, kh * kw, skipped))
     return y
 
 

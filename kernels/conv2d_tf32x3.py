@@ -4,6 +4,7 @@ from . import tensorcores
 from .arrays import Array, Pair
 
 PRECISION = "TF32X3"
+weights = tensorcores.weights
 
 
 def forward(

@@ -4,6 +4,7 @@ from . import tensorcores
 from .arrays import Array
 
 PRECISION = "TF32"
+weights = tensorcores.weights
 
 
 def forward(x: Array, w: Array, b: Array | None, out: Array | None = None, workspace=None) -> Array:

@@ -91,14 +91,14 @@ __device__ __forceinline__ void multiply(float (&sums)[4], const Factor<2>& a, c
     multiply(sums, a.big, b.big);
 }
 
-// sums += the slices' products. copy(stage) starts the copies of the next slice; rows(stage, i, step) and
-// columns(stage, j, step) are the factors of the 16 rows and 8 columns of tile (i, j) from a step on; each(stage) is
-// done once a slice, when it is there.
-template <class Copy, class Rows, class Columns, class Each>
-__device__ __forceinline__ void sum_slices(float (&sums)[WARP_M / 16][WARP_N / 8][4], int slices, Copy copy, Rows rows,
-                                           Columns columns, Each each) {
+// sums += the slices' products. copy(stage) starts the copies of the next slice, and store(stage), much later, puts what
+// came through registers to them; rows(stage, i, step) and columns(stage, j, step) are the factors of the 16 rows and 8
+// columns of tile (i, j) from a step on; each(stage) is done once a slice, when it is there.
+template <class Copy, class Store, class Rows, class Columns, class Each>
+__device__ __forceinline__ void sum_slices(float (&sums)[WARP_M / 16][WARP_N / 8][4], int slices, Copy copy,
+                                           Store store, Rows rows, Columns columns, Each each) {
     for (int s = 0; s < STAGES - 1; ++s) {
-        if (s < slices) copy(s);
+        if (s < slices) copy(s), store(s);
         cp_async_commit_group();
     }
     int stage = 0, next = STAGES - 1;
@@ -120,6 +120,7 @@ __device__ __forceinline__ void sum_slices(float (&sums)[WARP_M / 16][WARP_N / 8
             }
         }
         each(stage);
+        if (s + STAGES - 1 < slices) store(next);
         stage = stage + 1 == STAGES ? 0 : stage + 1, next = next + 1 == STAGES ? 0 : next + 1;
     }
 }
@@ -179,7 +180,7 @@ __device__ __forceinline__ void convolve(
     const float* x, const float* w, const float* b, float* y, unsigned char* code, int n, int ci, int h, int w_, int co,
     int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow, int y_n, int y_c, int y_h, int y_w, int chunk,
     int part) {
-    constexpr int SIDE = POOL == 2 ? 2 : 1, ROWS = THREADS / 8;  // ROWS rows are copied at a time
+    constexpr int SIDE = POOL == 2 ? 2 : 1, PLACES = SIDE * SIDE, ROWS = THREADS / 8;  // ROWS are copied at a time
     const int t = threadIdx.x, lane = t % 32, row0 = t / 32 / ACROSS * WARP_M, column0 = t / 32 % ACROSS * WARP_N;
     const int p0 = blockIdx.x * TILE_M, o0 = blockIdx.y * TILE_N, windows_h = oh / SIDE, windows_w = ow / SIDE;
     const int points = n * windows_h * windows_w * SIDE * SIDE, piece = t % 8;
@@ -226,7 +227,7 @@ __device__ __forceinline__ void convolve(
     };
     float sums[WARP_M / 16][WARP_N / 8][4] = {};
     sum_slices(
-        sums, slices, copy,
+        sums, slices, copy, [](int) {},
         [&](int stage, int i, int step) { return from_rows<2>(shared + stage * STAGE, row0 + 16 * i, step); },
         [&](int stage, int j, int step) {
             return from_rows<1>(shared + stage * STAGE + TILE_M * SLICE, column0 + 8 * j, step);
@@ -251,18 +252,11 @@ __device__ __forceinline__ void convolve(
                 for (int k = 0; k < (POOL == 2 ? 1 : 2); ++k) {
                     const int o = o0 + column0 + 8 * j + lane % 4 * 2 + (POOL == 2 ? (lane & 4) / 4 : k);
                     if (p >= points || o >= co) continue;
-                    float value = sums[i][j][2 * half + k];
-                    int place = 0;
+                    float of_window[PLACES];
 #pragma unroll
-                    for (int other = 1; POOL == 2 && other < 4; ++other)  // a NaN is a maximum
-                        if (sums[i][j][other] > value || (sums[i][j][other] != sums[i][j][other] && value == value))
-                            value = sums[i][j][other], place = other;
-                    if (b) value += b[o];
-                    if (POOL > 0) {
-                        code[to + o * y_c] = value <= 0.0f ? 255 : place;
-                        value = value <= 0.0f ? 0.0f : value;
-                    }
-                    y[to + o * y_c] = value;
+                    for (int place = 0; place < PLACES; ++place)
+                        of_window[place] = sums[i][j][POOL == 2 ? place : 2 * half + k] + (b ? b[o] : 0.0f);
+                    y[to + o * y_c] = POOL > 0 ? relu_of_largest(of_window, code[to + o * y_c]) : of_window[0];
                 }
             }
         }
@@ -326,6 +320,26 @@ __device__ __forceinline__ Factor<LINES> from_columns(const float* tile, int lin
     return rounded<LINES>(steps);
 }
 
+// Four neighbouring channels of a pixel of the gradient before ReLU and pooling, which is never stored: of each, gy of
+// its window where the code names the pixel, else 0. On their way they are gy as it is, and for each a byte that is 0
+// where it passes.
+struct Piece {
+    float4 gy;
+    unsigned differs;
+};
+
+// Of piece number `from`, `there` channels are there: at most 4, none if it is 0 or less. `place` is the pixel's in its
+// window. Nothing depends on whether it is there but what passes, so that no load waits for anything.
+__device__ __forceinline__ Piece fetched(const float* gy, const unsigned* code, int from, int there, unsigned place) {
+    const unsigned behind = there >= 4 ? 0 : there <= 0 ? 0xFFFFFFFFu : 0xFFFFFFFFu << 8 * there;
+    from = there > 0 ? from : 0;
+    return {load4(gy + 4 * from), (code[from] ^ place * 0x01010101u) | behind};
+}
+__device__ __forceinline__ void store_passed(float* to, const Piece& piece) {
+    store4(to, make_float4(piece.differs & 0xFF ? 0.0f : piece.gy.x, piece.differs & 0xFF00 ? 0.0f : piece.gy.y,
+                           piece.differs & 0xFF0000 ? 0.0f : piece.gy.z, piece.differs >> 24 ? 0.0f : piece.gy.w));
+}
+
 // gw as a product: the places (ky, kx, c) of a window x output channels, summed over all pixels. There are far more
 // pixels than weights, so the pixels are cut into gridDim.x splits of `chunk`, each writes a matrix of its own to
 // partial (splits, places + 1, channels), and mma_backward_weight_reduce adds them in a fixed order. The last row is
@@ -334,14 +348,18 @@ __device__ __forceinline__ Factor<LINES> from_columns(const float* tile, int lin
 //
 // Block (s, i, j) computes split s of places i * TILE_M... and channels j * TILE_N...; places and channels include
 // those that fill up a pixel. x and gy have the channels innermost.
-extern "C" __global__ void __launch_bounds__(THREADS) mma_backward_weight(
-    const float* gy, const float* x, float* partial, int chunk, int n, int ci, int h, int w_, int co, int kh, int kw,
-    int sh, int sw, int ph, int pw, int oh, int ow) {
+//
+// POOLED: gy and code, channels innermost, are of windows of side 1 << shift.
+template <bool POOLED>
+__device__ __forceinline__ void backward_weight(
+    const float* gy, const unsigned* code, int shift, const float* x, float* partial, int chunk, int n, int ci, int h,
+    int w_, int co, int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow) {
     constexpr int ROWS = THREADS / 8, OWN = TILE_M / 32;  // rows copied at a time; pieces of x that a thread copies of each
     const int t = threadIdx.x, lane = t % 32, row0 = t / 32 / ACROSS * WARP_M, column0 = t / 32 % ACROSS * WARP_N;
     const int first = blockIdx.x * chunk, k0 = blockIdx.y * TILE_M, o0 = blockIdx.z * TILE_N, piece = t % 8;
     const int pixels = n * oh * ow, end = first + min(chunk, pixels - first);
     const int pieces = (ci + 3) / 4, places = kh * kw * pieces * 4, channels = (co + 3) / 4 * 4;
+    const int rows = oh >> shift, columns = ow >> shift;  // of gy
     int ky[OWN], kx[OWN], at[OWN], bytes[OWN];  // the places that this thread copies
 #pragma unroll
     for (int i = 0; i < OWN; ++i) {
@@ -351,12 +369,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) mma_backward_weight(
         bytes[i] = ky[i] < kh ? min(16, 4 * (ci - 4 * c)) : 0;
     }
     int p = first + t / 8;  // the pixel that this thread copies next
+    Piece own[POOLED ? SLICE / ROWS : 1][(TILE_N + 31) / 32];
     const auto copy = [&](int stage) {
         float *points_at = shared + stage * STAGE, *channels_at = points_at + TILE_M * SLICE;
 #pragma unroll
         for (int row = 0; row < SLICE; row += ROWS, p += ROWS) {
-            const int line = (unsigned)p / ow, image = (unsigned)line / oh;
-            const int iy = (line - image * oh) * sh - ph, ix = (p - line * ow) * sw - pw;
+            const int line = (unsigned)p / ow, image = (unsigned)line / oh, oy = line - image * oh, ox = p - line * ow;
+            const int iy = oy * sh - ph, ix = ox * sw - pw;
             const int from = ((image * h + iy) * w_ + ix) * pieces;
 #pragma unroll
             for (int i = 0; i < OWN; ++i) {
@@ -364,18 +383,34 @@ extern "C" __global__ void __launch_bounds__(THREADS) mma_backward_weight(
                 cp_async<16>(points_at + row * TILE_M + column_at<TILE_M>(t / 8, 4 * piece) + 32 * i,
                              x + 4 * (from + at[i]), inside ? bytes[i] : 0);
             }
+            const bool passes = p < end && oy < rows << shift && ox < columns << shift;
+            const int pixel = POOLED ? (image * rows + (oy >> shift)) * columns + (ox >> shift) : p;
 #pragma unroll
             for (int o = 0; o < TILE_N; o += 32) {
-                if (o + 4 * piece < TILE_N)
+                const int at_gy = pixel * channels + o0 + o + 4 * piece;
+                if (POOLED)
+                    own[row / ROWS][o / 32] =
+                        fetched(gy, code, at_gy / 4, passes && o + 4 * piece < TILE_N ? co - o0 - o - 4 * piece : 0,
+                                (oy & shift) * 2 + (ox & shift));
+                else if (o + 4 * piece < TILE_N)
                     cp_async<16>(channels_at + row * TILE_N + column_at<TILE_N>(t / 8, 4 * piece) + o,
-                                 gy + p * channels + o0 + o + 4 * piece,
-                                 p < end ? max(0, min(16, 4 * (co - o0 - o - 4 * piece))) : 0);
+                                 gy + at_gy, p < end ? max(0, min(16, 4 * (co - o0 - o - 4 * piece))) : 0);
             }
         }
     };
+    const auto store = [&](int stage) {
+        float* channels_at = shared + stage * STAGE + TILE_M * SLICE;
+#pragma unroll
+        for (int row = 0; POOLED && row < SLICE; row += ROWS)
+#pragma unroll
+            for (int o = 0; o < TILE_N; o += 32)
+                if (o + 4 * piece < TILE_N)
+                    store_passed(channels_at + row * TILE_N + column_at<TILE_N>(t / 8, 4 * piece) + o,
+                                 own[row / ROWS][o / 32]);
+    };
     float sums[WARP_M / 16][WARP_N / 8][4] = {}, bias = 0.0f;
     sum_slices(
-        sums, (end - first + SLICE - 1) / SLICE, copy,
+        sums, (end - first + SLICE - 1) / SLICE, copy, store,
         [&](int stage, int i, int step) {
             return from_columns<2, TILE_M>(shared + stage * STAGE + row0, 16 * i, step);
         },
@@ -402,6 +437,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) mma_backward_weight(
     if (blockIdx.y > 0 || t >= TILE_N || o0 + t >= channels) return;
     for (int other = t + TILE_N; other < THREADS; other += TILE_N) bias += shared[other];
     to[places * channels + o0 + t] = bias;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) mma_backward_weight(
+    const float* gy, const float* x, float* partial, int chunk, int n, int ci, int h, int w_, int co, int kh, int kw,
+    int sh, int sw, int ph, int pw, int oh, int ow) {
+    backward_weight<false>(gy, nullptr, 0, x, partial, chunk, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow);
+}
+extern "C" __global__ void __launch_bounds__(THREADS) mma_backward_weight_pooled(
+    const float* gy, const unsigned* code, int shift, const float* x, float* partial, int chunk, int n, int ci, int h,
+    int w_, int co, int kh, int kw, int sh, int sw, int ph, int pw, int oh, int ow) {
+    backward_weight<true>(gy, code, shift, x, partial, chunk, n, ci, h, w_, co, kh, kw, sh, sw, ph, pw, oh, ow);
 }
 
 // partial (splits, places + 1, channels) -> gw (co, ci, taps) and gb (co,). A block adds up 32 columns: thread (column,

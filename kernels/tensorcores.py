@@ -8,7 +8,8 @@ do not go together, TypeError for another dtype, NotImplementedError where int32
 from math import prod
 
 from .arrays import Array, Pair, namespace
-from .channelslast import channels_last, memory, output, padded, strides, unpool, weights
+from .channelslast import channels_last, memory, output, padded, read_weights, strides, unpool, whole
+from .channelslast import weights as both_ways
 from .convolution import Geometry, geometry
 from .launch import CudaC, ceil_div
 from .shapes import countable, expect, result
@@ -21,6 +22,11 @@ _TILE_M, _SLICE, _BLOCK = 128, 32, 256  # the first two are those of mma.cu
 _BLOCKS = 264  # two for each multiprocessor of a large GPU
 
 
+def weights(w: Array) -> Array:
+    """w (co, ci, kh, kw) or (co, ci) as forward and backward read it: handed to both, it is converted once."""
+    return both_ways(w) if w.ndim == 4 else both_ways(w[..., None, None])[..., 0, 0]
+
+
 # Convolution.
 
 
@@ -30,7 +36,7 @@ def forward(
     """y (n, co, oh, ow)."""
     g = geometry(x.shape, w.shape, stride, padding)
     y = output(x, (g.n, g.co, g.oh, g.ow), out)
-    _convolve("mma_forward", precision, x, weights(w), _bias(b, g), (y,), g)
+    _convolve("mma_forward", precision, x, read_weights(w), _bias(b, g), (y,), g)
     return y
 
 
@@ -38,15 +44,14 @@ def forward_relu_maxpool(
     precision: str, x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, pool: Pair, out: tuple | None
 ) -> tuple[Array, Array]:
     """y and code (n, co, oh // pool[0], ow // pool[1]). NotImplementedError for other windows than 2x2 and none."""
-    if pool not in POOLS:
-        raise NotImplementedError(f"max pooling over {pool[0]}x{pool[1]} places: on tensor cores 2x2, or none")
+    _expect_known(pool)
     g = geometry(x.shape, w.shape, stride, padding)
     shape = g.n, g.co, g.oh // pool[0], g.ow // pool[1]
     y, code = out or (None, None)
     y, code = output(x, shape, y), output(x, shape, code, "uint8")
     if strides(y) != strides(code):
         raise ValueError("out: y and code lie in different layouts")
-    _convolve(POOLS[pool], precision, x, weights(w), _bias(b, g), (y, code), g)
+    _convolve(POOLS[pool], precision, x, read_weights(w), _bias(b, g), (y, code), g)
     return y, code
 
 
@@ -59,7 +64,7 @@ def backward_input(
     gx = output(gy, tuple(x_shape), out)
     turned = Geometry(g.n, g.co, g.oh, g.ow, g.ci, g.kh, g.kw, g.sh, g.sw, g.kh - 1 - g.ph, g.kw - 1 - g.pw, g.h, g.w_)
     kernel = "mma_forward" if stride == (1, 1) else "mma_forward_dilated"
-    _convolve(kernel, precision, gy, weights(w, back=True), None, (gx,), turned)
+    _convolve(kernel, precision, gy, read_weights(w, back=True), None, (gx,), turned)
     return gx
 
 
@@ -69,17 +74,21 @@ def backward_weight(
     """gw (co, ci, kh, kw) and gb (co,), C-contiguous."""
     g = geometry(x.shape, w_shape, stride, padding)
     expect("gy", gy, (g.n, g.co, g.oh, g.ow))
+    return _gradient_of_weights("mma_backward_weight", precision, (memory(channels_last(gy)),), x, g, out)
+
+
+def _gradient_of_weights(
+    kernel: str, precision: str, gradient: tuple, x: Array, g: Geometry, out: tuple | None
+) -> tuple[Array, Array]:
+    """gw and gb. gradient: what the kernel takes of it."""
     gw, gb = out or (None, None)
-    gw, gb = result("out[0]", gy, tuple(w_shape), gw), result("out[1]", gy, (g.co,), gb)
-    x, gy, tile = channels_last(x), channels_last(gy), _tile(g.co)
-    places = g.kh * g.kw * padded(g.ci)
+    gw, gb = result("out[0]", x, (g.co, g.ci, g.kh, g.kw), gw), result("out[1]", x, (g.co,), gb)
+    x, tile, places = channels_last(x), _tile(g.co), g.kh * g.kw * padded(g.ci)
     tiles = ceil_div(places, _TILE_M), ceil_div(g.co, tile)
     splits, chunk = _parts(ceil_div(g.pixels, _SLICE), tiles[0] * tiles[1])
     countable((splits, places + 1, padded(g.co)))
-    partial = namespace(gy).empty((splits, places + 1, padded(g.co)), gy.dtype)
-    _launch(
-        "mma_backward_weight", precision, tile, (splits, *tiles), (memory(gy), memory(x), partial, chunk * _SLICE, *g)
-    )
+    partial = namespace(x).empty((splits, places + 1, padded(g.co)), x.dtype)
+    _launch(kernel, precision, tile, (splits, *tiles), (*gradient, memory(x), partial, chunk * _SLICE, *g))
     sizes = splits, g.co, g.ci, g.kh * g.kw
     grid = (ceil_div(partial[0].size, 32),)
     kernels.launch(
@@ -100,12 +109,21 @@ def backward_relu_maxpool(
     needs: tuple[bool, bool],
     out: tuple | None,
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """gx, gw and gb; gx is None without needs[0], gw and gb without needs[1]."""
+    """gx, gw and gb; gx is None without needs[0], gw and gb without needs[1].
+
+    The gradient before ReLU and pooling is written where both are needed: then it is read many times, and each time
+    gy and code would take longer. A first layer, the largest, reads it once.
+    """
+    _expect_known(pool)
     g = geometry(x.shape, w.shape, stride, padding)
     for name, array in (("gy", gy), ("code", code)):
         expect(name, array, (g.n, g.co, g.oh // pool[0], g.ow // pool[1]))
-    gz = unpool(gy, code, (g.n, g.co, g.oh, g.ow), pool)
     gx, gw, gb = out or (None, None, None)
+    if needs == (False, True):
+        gradient = whole(gy), whole(code).view("uint32"), pool[0] - 1
+        kernel = "mma_backward_weight_pooled"
+        return None, *_gradient_of_weights(kernel, precision, gradient, x, g, out and (gw, gb))
+    gz = unpool(gy, code, (g.n, g.co, g.oh, g.ow), pool)
     if needs[0]:
         gx = backward_input(precision, gz, w, x.shape, stride, padding, gx)
     if needs[1]:
@@ -121,7 +139,7 @@ def linear_forward(precision: str, x: Array, w: Array, b: Array | None, out: Arr
     (n, ci), co = x.shape, len(w)
     expect("w", w, (co, ci))
     y = result("out", x, (n, co), out)
-    _multiply(precision, x, weights(w[:, :, None, None]), b, y)
+    _multiply(precision, x, read_weights(w[:, :, None, None]), b, y)
     return y
 
 
@@ -130,7 +148,7 @@ def linear_backward_input(precision: str, gy: Array, w: Array, out: Array | None
     n, (co, ci) = len(gy), w.shape
     expect("gy", gy, (n, co))
     gx = result("out", gy, (n, ci), out)
-    _multiply(precision, gy, weights(w[:, :, None, None], back=True), None, gx)
+    _multiply(precision, gy, read_weights(w[:, :, None, None], back=True), None, gx)
     return gx
 
 
@@ -146,7 +164,7 @@ def linear_backward_weight(precision: str, gy: Array, x: Array, out: tuple | Non
 
 
 def _multiply(precision: str, x: Array, w: Array, b: Array | None, y: Array) -> None:
-    """y (n, co) = x (n, ci) @ w.T + b; w as `weights` makes it. A long sum for few tiles is split."""
+    """y (n, co) = x (n, ci) @ w.T + b; w as `read_weights` returns it. A long sum for few tiles is split."""
     (n, ci), co = x.shape, y.shape[1]
     g = geometry((n, ci, 1, 1), (co, ci, 1, 1), (1, 1), (0, 0))
     tiles = ceil_div(n, _TILE_M) * ceil_div(co, _tile(co))
@@ -160,6 +178,11 @@ def _multiply(precision: str, x: Array, w: Array, b: Array | None, y: Array) -> 
     defines = _defines(precision, _tile(co))
     grid = (ceil_div(y.size, _BLOCK),)
     kernels.launch("mma_forward_reduce", grid, (_BLOCK,), (partial, _bias(b, g), y, parts, n, co), defines=defines)
+
+
+def _expect_known(pool: Pair) -> None:
+    if pool not in POOLS:
+        raise NotImplementedError(f"max pooling over {pool[0]}x{pool[1]} places: on tensor cores 2x2, or none")
 
 
 def _bias(b: Array | None, g: Geometry) -> Array | None:
@@ -178,7 +201,7 @@ def _convolve(
     g: Geometry,
     split: tuple[int, int] | None = None,
 ) -> None:
-    """Launch one of the kernels that go over all pixels; w as `weights` makes it, the results lie alike.
+    """Launch one of the kernels that go over all pixels; w as `read_weights` returns it, the results lie alike.
 
     split: (number of parts, slices in each) of the sums; the result then has a dimension of parts in front.
     """

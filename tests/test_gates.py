@@ -122,12 +122,15 @@ def wide_loads(source, kernel):
         return VECTORS[kernel]
     if kernel in ("linear_forward", "linear_backward_input", "linear_backward_weight"):
         return 2 * 16  # SLICE steps of a 4 x 4 block
-    if isinstance(source.kernels, CudaC) and source.op == "conv2d" and kernel.endswith("_gemm"):
+    if kernel == "mma_backward_weight_pooled":  # what a thread copies of a slice, before the loop and in it
+        return 2 * (2 if {"-DTILE_N=8", "-DTILE_N=16"} & set(source.defines) else 4)
+    if isinstance(source.kernels, CudaC) and source.op == "conv2d" and kernel.endswith(GEMMS):
         narrow = {"-DTILE_C=8", "-DTILE_C=16"} & set(source.defines)
         return 4 * (2 if narrow else 4)  # 4 steps of REG_C channels, four at a time
     return 0
 
 
+GEMMS = ("_gemm", "_relu", "_relu_pool", "_pooled")  # the kernels of conv2d.cu that multiply in registers
 VECTORS = {"sgd_step": 3, "adam_step": 4, "relu_forward": 1, "relu_backward": 2}
 
 

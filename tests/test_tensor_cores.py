@@ -6,6 +6,9 @@ import pytest
 from gpucnn_kernels import cases, channelslast
 from gpucnn_kernels.sim import mode
 
+import gpucnn.functional as F
+from gpucnn import Device, Tensor
+
 pytestmark = pytest.mark.timeout(600)
 
 LIMITS = {"tf32x3": 1e-5, "tf32": 1e-3, "bf16": 1e-2}  # of the norm of a result
@@ -109,6 +112,84 @@ def test_an_array_in_no_known_layout_is_not_taken_for_one():
         channelslast.memory(drawn(2, 6, 5, 4)[:, ::2])
 
 
+def lies_at_the_end(x):
+    """x in the layout, in memory that ends with the last channel of the last pixel."""
+    if x.ndim != 4:
+        return x
+    n, c, h, w = x.shape
+    inner = channelslast.padded(c)
+    buffer = np.empty((n * h * w - 1) * inner + c, x.dtype)
+    strides = [x.itemsize * step for step in (h * w * inner, 1, w * inner, inner)]
+    y = np.lib.stride_tricks.as_strided(buffer, x.shape, strides)
+    y[...] = x
+    return y
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 3, 4), (2, 8, 3, 4), (1, 1, 1, 1), (3, 5, 1, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_an_array_with_all_of_its_memory(shape, dtype):
+    x = np.abs(100 * drawn(*shape)).astype(dtype)
+    inner = channelslast.padded(shape[1])
+    found = channelslast.whole(x)
+    assert found.shape == (shape[0], *shape[2:], inner) and found.flags.c_contiguous and found.dtype == dtype
+    assert np.array_equal(found[..., : shape[1]].transpose(0, 3, 1, 2), x)
+    ours = channelslast.empty(x, shape)
+    assert np.shares_memory(channelslast.whole(ours), ours)
+    at_the_end = lies_at_the_end(x)
+    assert np.shares_memory(channelslast.whole(at_the_end), at_the_end) == (shape[1] == inner)
+
+
+@pytest.mark.parametrize("needs", [(True, True), (False, True)])
+@pytest.mark.parametrize("channels", [6, 8])
+def test_nothing_is_read_behind_an_array(channels, needs):
+    fused = kernels.load("conv2d_relu_maxpool", "tf32")
+    x, w = drawn(2, 5, 6, 6), drawn(channels, 5, 3, 3, seed=1)
+    y, code = fused.forward(x, w, None, (1, 1), (1, 1), (2, 2))
+    expected = fused.backward(y, code, x, w, (1, 1), (1, 1), (2, 2))
+    with mode(check=True):
+        found = fused.backward(*map(lies_at_the_end, (y, code, x, w)), (1, 1), (1, 1), (2, 2), needs)
+    assert all(np.array_equal(one, other) for one, other in zip(found[1:], expected[1:], strict=True))
+
+
+@pytest.mark.parametrize(
+    "kind, tier", [("tf32", "source"), ("tf32", "ptx"), ("tf32x3", "source"), ("bf16", "source"), ("raw", "source")]
+)
+def test_where_gx_is_not_needed_the_other_gradients_are_the_same_bits(kind, tier):
+    """Tensor cores then read gradient and code themselves; in one of the kinds every access is checked."""
+    fused = kernels.load("conv2d_relu_maxpool", kind)
+    table = [case for case in cases.table("conv2d_relu_maxpool", kind) if case.function == "backward" and not case.long]
+    for case in table if tier == "source" else table[:4]:
+        expected = fused.backward(*case.single())
+        with mode(check=(kind, tier) == ("tf32", "source"), tier=tier):
+            found = fused.backward(*case.single(), (False, True))
+        assert found[0] is None
+        assert all(np.array_equal(one, other) for one, other in zip(found[1:], expected[1:], strict=True)), str(case)
+
+
+@pytest.mark.parametrize("kind", [*LIMITS, "raw"])
+def test_weights_are_converted_once_for_both_passes(kind, monkeypatch):
+    seen, launch = [], channelslast.kernels.launch
+    monkeypatch.setattr(channelslast.kernels, "launch", lambda *a, **k: seen.append(a[3][0].shape) or launch(*a, **k))
+    device = Device("sim", kernels=kind)
+    x, u, v, w = (Tensor(drawn(*s), True, device) for s in ((2, 6, 5, 5), (6, 6, 3, 3), (7, 6, 3, 3), (9, 63)))
+    y = F.conv2d_relu_maxpool(F.conv2d(x, u, padding=1), v)
+    F.linear(y.reshape(2, 63), w).sum().backward()
+    converted = [seen.count(shape) for shape in (u.shape, v.shape, (*w.shape, 1, 1))]
+    assert converted == ([0] * 3 if kind == "raw" else [1] * 3)
+    assert all(each.grad.any() for each in (x, u, v, w))
+
+
+def test_weights_that_need_no_copy_going_forward_are_copied_for_the_way_back_alone(monkeypatch):
+    seen, launch = [], channelslast.kernels.launch
+    monkeypatch.setattr(channelslast.kernels, "launch", lambda *a, **k: seen.append(a[3][0].shape) or launch(*a, **k))
+    device = Device("sim", kernels="tf32")
+    x, w = (Tensor(drawn(*shape), True, device) for shape in ((3, 8), (5, 8)))
+    y = F.linear(x, w)
+    assert seen == []
+    (y * y).sum().backward()
+    assert seen.count((5, 8, 1, 1)) == 1
+
+
 @each_kind
 def test_results_are_channels_last_and_any_layout_gives_the_same_bits(kind):
     fused = kernels.load("conv2d_relu_maxpool", kind)
@@ -190,6 +271,7 @@ X, W, HUGE = drawn(2, 3, 6, 5), drawn(4, 3, 3, 3), np.broadcast_to(np.float32(0)
         (TypeError, "float64", lambda m, f: m.forward(X.astype(np.float64), W, None, *NO)),
         (NotImplementedError, "int32", lambda m, f: m.forward(HUGE, W, None, *NO)),
         (NotImplementedError, "max pooling over 3x2 places", lambda m, f: f.forward(X, W, None, *NO, (3, 2))),
+        (NotImplementedError, "max pooling over 3x2 places", lambda m, f: f.backward(X, X, X, W, *NO, (3, 2))),
     ],
 )
 def test_errors(error, text, call, kind):

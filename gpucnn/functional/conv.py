@@ -5,7 +5,7 @@ from typing import Any
 from ..autograd import Function
 from ..backend import Array
 from ..tensor import Tensor
-from .shape import pad, pair, same_dtype
+from .shape import pad, pair, same_dtype, weights
 
 
 class Conv2d(Function):
@@ -16,19 +16,20 @@ class Conv2d(Function):
         self.repeatable = groups == 1
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        self.x, self.w, self.b = x, w, b
-        kernel = self.device.kernel("conv2d", self.w.dtype)
+        self.x, self.b = x, b
+        kernel = self.device.kernel("conv2d", w.dtype)
+        self.ws = [weights(kernel, self._slice(w, g)) for g in range(self.groups)]
         parts = [
-            kernel.forward(self._slice(x, g, 1), self._slice(w, g), self._slice(b, g), self.stride, self.padding)
-            for g in range(self.groups)
+            kernel.forward(self._slice(x, g, 1), w, self._slice(b, g), self.stride, self.padding)
+            for g, w in enumerate(self.ws)
         ]
         return self._join(parts, 1)
 
     def backward(self, gy: Array) -> tuple:
-        kernel = self.device.kernel("conv2d", self.w.dtype)
+        kernel = self.device.kernel("conv2d", gy.dtype)
         gxs, gws, gbs = [], [], []
-        for g in range(self.groups):
-            gy_g, x, w = self._slice(gy, g, 1), self._slice(self.x, g, 1), self._slice(self.w, g)
+        for g, w in enumerate(self.ws):
+            gy_g, x = self._slice(gy, g, 1), self._slice(self.x, g, 1)
             if self.needs[0]:
                 gxs.append(kernel.backward_input(gy_g, w, x.shape, self.stride, self.padding))
             if any(self.needs[1:]):
@@ -63,8 +64,8 @@ class Conv2dReluMaxPool(Function):
         self.window = stride, padding, pool
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        self.x, self.w, self.b = x, w, b
         kernel = self.device.kernel("conv2d_relu_maxpool", x.dtype)
+        self.x, self.w, self.b = x, weights(kernel, w), b
         y, self.code = kernel.forward(self.x, self.w, self.b, *self.window)
         return y
 

@@ -3,7 +3,7 @@
 from ..autograd import Function
 from ..backend import Array
 from ..tensor import Tensor
-from .shape import same_dtype
+from .shape import same_dtype, weights
 
 
 class Linear(Function):
@@ -14,8 +14,9 @@ class Linear(Function):
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
         contiguous = self.device.contiguous
         self.x_shape, self.x = x.shape, contiguous(x.reshape(-1, x.shape[-1]))
-        self.w, self.b = contiguous(w), None if b is None else contiguous(b)
-        y = self.device.kernel("linear", self.w.dtype).forward(self.x, self.w, self.b)
+        kernel = self.device.kernel("linear", w.dtype)
+        self.w, self.b = weights(kernel, contiguous(w)), None if b is None else contiguous(b)
+        y = kernel.forward(self.x, self.w, self.b)
         return y.reshape(*x.shape[:-1], len(w))
 
     def backward(self, gy: Array) -> tuple:

@@ -26,6 +26,11 @@ def same_dtype(x: Tensor, weight: Tensor) -> None:
         raise TypeError(f"the input is {x.dtype}, the weights are {weight.dtype}: convert one with astype or Module.to")
 
 
+def weights(kernel: Any, w: Any) -> Any:
+    """The array w as `kernel` reads it: one that has a layout of its own converts it once, for forward and backward."""
+    return kernel.weights(w) if hasattr(kernel, "weights") else w
+
+
 def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements in row-major order under another shape; one size may be -1."""
     return x.reshape(*shape)
