@@ -16,6 +16,7 @@ from test_cli_resume import BEST, LAST, PREVIOUS, TINY, Power, metrics
 from gpucnn import checkpoint, memory
 from gpucnn.checkpoint import load_state
 from gpucnn.cli import saving
+from gpucnn.cli.run_folder import RunFolder
 from gpucnn.steps import HostSteps
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -116,6 +117,9 @@ def test_hardly_any_room(monkeypatch):
     usage.free = 20_000
     code, _, err = gpucnn(f"{TINY} --output-dir again")
     assert code == 0
+    assert "note: 0.0 MB are free where checkpoints of 0.0 MB are written" in err
+    monkeypatch.setattr(RunFolder, "room", lambda folder: (50_000_000, 18_481_000))
+    code, _, err = gpucnn(f"{TINY} --output-dir large")
     saw(code, err)
 
 

@@ -46,10 +46,6 @@ class Saver:
         if free < 3 * size:  # the last, the one before, and the next
             note(f"{free / 1e6:.1f} MB are free where checkpoints of {size / 1e6:.1f} MB are written")
 
-    def go_on(self, position: Position) -> None:
-        """Do what a process that was killed left undone after its last checkpoint."""
-        self._keep_best(position)
-
     def step(self, now: Step) -> None:
         """To be called after each step, or some of them."""
         step = (now.epoch - 1) * now.steps + now.step
@@ -80,7 +76,7 @@ class Saver:
             if position.step == 0 or self._fault:
                 self.folder.write_metrics(self.done)  # before the checkpoint: to resume cuts what is too much
             self.folder.save(state)
-            self._keep_best(position)
+            self.keep_best(position)
         except OSError as error:
             if not self._fault and self.saved:
                 note(f"no checkpoint could be written ({error.strerror}): training goes on, and tries again")
@@ -88,7 +84,8 @@ class Saver:
         else:
             self._fault, self.saved = "", position
 
-    def _keep_best(self, position: Position) -> None:
+    def keep_best(self, position: Position) -> None:
+        """Let the last checkpoint, at `position`, be the best one, too, if it is that of the best epoch."""
         if position.step == 0 and self.done and self.done[-1] is max(self.done, key=lambda epoch: epoch.test_accuracy):
             self.folder.keep_best()
 

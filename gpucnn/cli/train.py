@@ -201,7 +201,7 @@ class Run:
         steps, minutes = self.flags["checkpoint_steps"], self.flags["checkpoint_minutes"]
         saver = Saver(folder, self.state, done, self.start if self.resumed else None, steps, minutes)
         if self.resumed:
-            saver.go_on(self.start)
+            saver.keep_best(self.start)  # a kill may have come before
             self.output.say(f"going on after {self.start}")
         else:
             saver.begin(self.start)
