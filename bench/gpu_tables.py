@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,20 +218,18 @@ def where(record: Record) -> str:
     return f"Measured with `make bench-gpu` on {machine['gpu']}: {versions}, commit {machine['commit']}."
 
 
-def draw() -> None:
-    """docs/gpu-roofline.png from layers and header, where there are results of a GPU."""
+def pictures() -> Iterator[tuple[Path, Any]]:
+    """(file, figure): the roofline from layers and header, where there are results of a GPU."""
     layers, tops = found("layers"), ceilings(found("header"))
     if layers and "copy" in tops:
-        picture(layers, tops, PICTURE)
+        yield PICTURE, picture(layers, tops)
 
 
-def picture(record: Record, tops: dict[str, float], file: Path) -> None:
+def picture(record: Record, tops: dict[str, float]) -> Any:
     """TFLOP/s over operations a byte: a point for each pass and kind, under the lines of what is possible."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     intensities = [2.0**i for i in range(-1, 12)]
     for mode, label in NAMES.items():
@@ -244,4 +243,4 @@ def picture(record: Record, tops: dict[str, float], file: Path) -> None:
         axes.plot(*zip(*points, strict=True), "o", markersize=4, label=kind) if points else None
     axes.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="TFLOP/s", title=record["machine"]["gpu"])
     axes.legend()
-    figure.savefig(file, dpi=120, metadata={"Software": None})
+    return figure

@@ -177,8 +177,8 @@ def ladder() -> str:
         rows.append(f"| {' | '.join(cells)} |")
     compilers = ", ".join(f"{name} {version}" for name, version in record["compilers"].items())
     how = (
-        f"x {record['shape']}: {record['multiply_adds']:,} multiply-adds. Registers and shared memory by ptxas for sm_90; "
-        "requests of warps, sectors of 32 bytes and rounds counted on the simulator from the PTX. "
+        f"x {record['shape']}: {record['multiply_adds']:,} multiply-adds. Registers and shared memory by ptxas for "
+        "sm_90; requests of warps, sectors of 32 bytes and rounds counted on the simulator from the PTX. "
         f"Counted with `python bench/ladder.py`: {compilers}."
     )
     return "\n".join([*rows, "", how])

@@ -25,12 +25,16 @@ NO_DATES: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": 
 
 
 def write(figure: Figure, path: Path) -> None:
-    """Replace `path` by the picture, in the format of its suffix; the same figure gives the same bytes."""
-    kind = path.suffix.removeprefix(".")
+    """Replace `path` by the picture, in the format of its suffix."""
+    write_atomic(path, encoded(figure, path.suffix.removeprefix(".")))
+
+
+def encoded(figure: Figure, kind: str) -> bytes:
+    """The picture as a png, svg or pdf: the same bytes for the same figure and version of matplotlib."""
     content = BytesIO()
     with rc_context({"svg.hashsalt": "gpucnn"}):
         figure.savefig(content, format=kind, dpi=120, metadata=NO_DATES[kind])
-    write_atomic(path, content.getvalue())
+    return content.getvalue()
 
 
 def curves(name: str, epochs: Sequence[Epoch]) -> Figure:
