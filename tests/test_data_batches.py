@@ -29,6 +29,15 @@ def make(x, y, batch_size=8, **options):
     return Batches(x, y, batch_size, device=CPU, mean=MEAN[: x.shape[1]], std=STD[: x.shape[1]], **options)
 
 
+def test_pictures_that_may_not_be_written_to_are_read():
+    """As np.frombuffer and np.load(mmap_mode="r") give them."""
+    x, y = pictures()
+    expected = [batch.x.copy() for batch in make(x, y).epoch(0)]
+    x.flags.writeable = False
+    for batch, same in zip(make(x, y).epoch(0), expected, strict=True):
+        np.testing.assert_array_equal(batch.x, same)
+
+
 def naive(picture, augment, seed, epoch, sample, dtype):
     """One picture (c, h, w), pixel by pixel, as the docstring of batches.py has it."""
     c, h, w = picture.shape

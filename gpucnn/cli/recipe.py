@@ -26,7 +26,7 @@ _DEEP = {"lr": 0.1}  # batch normalisation lets steps be long
 OF_MODEL: dict[str, dict[str, Any]] = {
     "lenet-1998": {"dataset": "mnist"},
     "alexnet-lite": {"lr": 0.02},
-    "vgg-lite": {"lr": 0.02},
+    "vgg-lite": {"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0},  # SGD stays at chance for too long
     "googlenet-lite": _DEEP,
     "googlenet-lite-aux": _DEEP,
     "resnet20": _DEEP,

@@ -17,7 +17,7 @@ cx-4 .. cx+3, as far as they lie in the picture, become 0 (the mean). All of it 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..backend import Array, Device
+from ..backend import Array, Device, on_host
 from ..errors import UsageError, nearest
 from .order import permutation
 
@@ -76,6 +76,8 @@ class Batches:
         self.seed, self.shuffle, self.augment = seed, shuffle, tuple(augment)
         self.rank, self.ranks = rank, ranks
         self.x, self.y = device.xp.ascontiguousarray(device.asarray(x)), device.asarray(y, "int32")
+        if on_host(self.x) and not self.x.flags.writeable:
+            self.x = self.x.copy()  # compiled kernels take memory that they might write to, and no other
         self.mean, self.std = device.asarray(mean, dtype), device.asarray(std, dtype)
 
     def __len__(self) -> int:
