@@ -1,6 +1,6 @@
 """`gpucnn bench`: how long kernels, training steps and launches take here; checked before, and again afterwards."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -86,7 +86,7 @@ def under_roofs(where: Device, each: Iterable[Call], repeats: int) -> dict[str, 
 
 def _calls(
     where: Device, output: Output, what: str | None, op: str | None, impl: str | None, model: str, size: int
-) -> Any:
+) -> Iterator[Call]:
     """The calls of a step that WHAT, --op and --impl name: of each kind, those of a step with its kernels."""
     wanted = list(chosen(what, op, impl, where, output))
     kinds = dict.fromkeys("raw" if kernel.kind.endswith(".cu") else kernel.kind for kernel in wanted)
