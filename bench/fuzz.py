@@ -77,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"readers": {}}
     record["machine"] = describe()
-    record["readers"] = {name: record["readers"].get(name) for name in READERS}
+    record["readers"] = {name: row for name, row in record["readers"].items() if name in READERS}
     few = []
     for name in options.names or READERS:
         result = record["readers"][name] = run(READERS[name], options.rounds)
