@@ -245,6 +245,7 @@ METADATA = st.sampled_from(
 )
 
 
+KERNEL = b'extern "C" __global__ void conv2d_forward'
 VERSION_AND_OTHERS = st.just({"gpucnn": '{"version": 1}'}) | st.dictionaries(st.just("gpucnn"), METADATA | files.JSON)
 
 
@@ -326,5 +327,6 @@ READERS = {
             "kernels/own.py": ("OwnKernels.__init__", "OwnKernels._check", "evaluate", "_value", "_launch_comment"),
             "kernels/launch.py": ("signatures", "_c_parameter"),
         },
+        {"a parameter of 5,000 digits": ("conv2d", KERNEL + b"(" + b"9" * 5000 + b") {}")},
     ),
 }
