@@ -318,6 +318,7 @@ READERS = {
             "a number of 5,000 digits": b"epochs = " + b"9" * 5000,
             "a number of 40,000 bits in a list": b"nesterov = [0x" + b"f" * 9999 + b"]",
             "5,000 lists in lists": b"epochs = " + b"[" * 5000,
+            "keys of 5,000 parts": (b".".join([b"a"] * 5000) + b" = 1\n") * 6,
         },
     ),
     "kernels in CUDA C": Reader(

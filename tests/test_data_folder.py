@@ -155,7 +155,7 @@ def test_formats_for_which_pillow_would_call_a_program_are_not_opened(tmp_path, 
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
     )
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was called"))
-    with pytest.raises(DataError, match="cannot identify"):
+    with pytest.raises(DataError, match="it is none of BMP, GIF, JPEG"):
         read_image(tmp_path / "x.png", 3, (8, 8))
 
 

@@ -9,7 +9,7 @@ import click
 
 from ..errors import UsageError, nearest, shortened
 
-_MOST = 1 << 16  # characters in a file of flags
+_MOST, _MOST_DOTS = 1 << 16, 100  # characters in a file of flags, dots in a line of it
 RECIPES = {file.stem: file for file in sorted((Path(__file__).parent / "recipes").glob("*.toml"))}
 
 
@@ -32,6 +32,8 @@ def _read(context: click.Context, path: Path) -> dict[str, Any]:
             text = file.read(_MOST + 1)
         if len(text) > _MOST:
             raise UsageError(f"--config {path} has more than {_MOST:,} characters", "a line a flag is enough")
+        if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):  # tomllib takes the square of their number
+            raise ValueError("a key of so many parts")
         values = tomllib.loads(text)
     except OSError as error:
         raise UsageError(

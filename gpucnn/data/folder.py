@@ -64,7 +64,11 @@ def read_image(path: str | Path, channels: int, size: tuple[int, int], white: in
     `channels` is 3 (RGB) or 1 (grey). DataError where the file is no picture, or one too large to be meant; that is
     known from its first bytes, before any pixel is unpacked.
     """
-    from PIL import Image, ImageOps  # here, so that a machine without it trains on data that are arrays
+    from PIL import (
+        Image,
+        ImageOps,
+        UnidentifiedImageError,
+    )  # here, so that a machine without it trains on data that are arrays
 
     content = _read_file(Path(path))
     try:
@@ -80,7 +84,8 @@ def read_image(path: str | Path, channels: int, size: tuple[int, int], white: in
                 upright = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
                 pixels = np.asarray(upright.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     except Exception as error:  # a damaged picture can raise anything
-        raise DataError(f"{path} is not a picture that can be read: {error}", "save it anew as PNG or JPEG") from error
+        reason = f"it is none of {', '.join(_FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{path} is not a picture that can be read: {reason}", "save it anew as PNG or JPEG") from error
     if white != 255:
         pixels = ((pixels.astype(np.uint16) * white + 127) // 255).astype(np.uint8)
     return np.ascontiguousarray(pixels.reshape(*size, channels).transpose(2, 0, 1))
