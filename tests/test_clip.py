@@ -5,7 +5,7 @@ import pytest
 
 import gpucnn as g
 import gpucnn.functional as F
-from gpucnn import Device, training
+from gpucnn import Device
 from gpucnn.backend import probe_cuda
 from gpucnn.data import Batches, load
 from gpucnn.optim import constant
@@ -84,7 +84,7 @@ def test_steps_are_repeated_with_it(device, monkeypatch):
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(training, "DeviceSteps", Seen)
+    monkeypatch.setattr("gpucnn.steps.DeviceSteps", Seen)
     repeated = trained(DEVICES[device], 0.5)
     one_by_one = trained(Device(DEVICES[device].type, kernels="raw", graph=False), 0.5)
     assert made[0].is_repeated and not made[1].is_repeated
