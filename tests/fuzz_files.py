@@ -205,7 +205,8 @@ def pictures():
     rng = np.random.default_rng(0)
     grey = Image.fromarray(rng.integers(0, 256, (9, 7), np.uint8))
     kinds = [("PNG", "RGB"), ("PNG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("JPEG", "RGB"), ("JPEG", "L"), ("GIF", "P"),
-             ("BMP", "RGB"), ("PPM", "RGB"), ("TIFF", "RGB"), ("TIFF", "CMYK"), ("TIFF", "F"), ("WEBP", "RGB")]  # fmt: skip
+             ("BMP", "RGB"), ("PPM", "RGB"), ("TIFF", "RGB"), ("TIFF", "CMYK"), ("TIFF", "F"),
+             ("WEBP", "RGB")]  # fmt: skip
     for kind, mode in kinds:
         for options in [{}, {"progressive": True}] if kind == "JPEG" else [{}]:
             out = io.BytesIO()

@@ -241,7 +241,18 @@ def read_kernels(given: tuple[str, bytes], place: Path) -> None:
 
 
 METADATA = st.sampled_from(
-    ('{"version": 1}', "[" * 100_000, '{"version": 1e400}', "9" * 5000, "null", "{", '{"version": [[[[{}]]]]}', "")
+    (
+        '{"version": 1}',
+        '{"version": 2}',
+        '{"version": 3}',
+        "[" * 100_000,
+        '{"version": 1e400}',
+        "9" * 5000,
+        "null",
+        "{",
+        '{"version": [[[[{}]]]]}',
+        "",
+    )
 )
 
 
