@@ -383,6 +383,16 @@ def descriptions(draw, right):
     return meta
 
 
+@st.composite
+def rows(draw, right):
+    """The text of a JSON Lines file of `right`, changed line by line and value by value."""
+    lines = [json.dumps(draw(descriptions(row)) if draw(st.booleans()) else row).encode() for row in right]
+    others = st.sampled_from((b"", b"null", b"[]", b"{}", b"[" * 100_000, b"\xff")) | JSON.map(json.dumps).map(
+        str.encode
+    )
+    return b"\n".join(sometimes(draw, shuffled_parts(lines, others), lines, 4))
+
+
 TOML_VALUES = (
     "1", "0", "-1", "2.5", "nan", "inf", "1e400", "9" * 5000, "true", '"cosine"', '"""', "'x", "[1, 2]", "{a = 1}",
     "{a.b.c = [[[[]]]]}", "1979-05-27", "99:99:99", "[" * 5000, '"\\ud800"', '"\\u0000"', "0x" + "f" * 9999,

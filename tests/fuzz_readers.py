@@ -12,9 +12,10 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -26,12 +27,15 @@ from hypothesis import strategies as st
 
 from gpucnn import CPU, checkpoint
 from gpucnn.backend import own_kernels
-from gpucnn.cli.run_folder import restore
+from gpucnn.cli.resume import RESUMED
+from gpucnn.cli.run_folder import METRICS, WEIGHTS, RunFolder, read_metrics, restore
 from gpucnn.cli.train import train
 from gpucnn.cli.weights import start_from
 from gpucnn.data import cifar10, folder, mnist
 from gpucnn.errors import GpucnnError
 from gpucnn.models import MODELS
+from gpucnn.optim import SGD
+from gpucnn.training import Epoch
 
 SECONDS, BYTES = 1.0, 1 << 30
 REFUSALS = (GpucnnError, click.ClickException)  # the latter says of which flag it speaks
@@ -226,6 +230,40 @@ def read_run(given: dict, place: Path) -> None:
     assert model.num_classes == len(meta["classes"])
 
 
+OPTIMIZER = SGD(small_model().named_parameters(), lr=0.1, momentum=0.9).state_dict()
+DATA = SimpleNamespace(name="digits", classes=("a", "b", "c"), sha256="0" * 64)
+RESUMABLE = {
+    "model": "linear", "classes": ["a", "b", "c"], "data_sha256": DATA.sha256, "epoch": 2, "step": 1,
+    "sums": [0.5, 3.0], "seconds": 0.25,
+    "config": {"model": "linear", "dataset": "digits", "epochs": 5, "lr_scheduler": "step"},
+}  # fmt: skip
+
+
+def read_resumed(given: dict, place: Path) -> None:
+    with patch.object(
+        checkpoint, "write_atomic", lambda path, content, keep: path.write_bytes(content)
+    ):  # without fsync
+        checkpoint.save_state(place / WEIGHTS, checkpoint.State(STATE, OPTIMIZER, given))
+    with click.Context(train) as context:  # which lets go of the folder, however this ends
+        train.parse_args(context, ["--resume", str(place), "--epochs", "5"])
+        resumed = context.meta[RESUMED]
+        resumed.refuse_others(context, context.params)
+        model = small_model()
+        resumed.load_into(model, SGD(model.named_parameters(), lr=0.1, momentum=0.9), DATA)
+
+
+EPOCHS = [asdict(Epoch(i, 1.5, 0.25, 1.25, 0.5, 0.1, 2.0, 100.0)) for i in (1, 2)]
+
+
+def read_rows(given: tuple[bytes, int], place: Path) -> None:
+    content, epochs = given
+    (place / METRICS).write_bytes(content)
+    with closing(RunFolder.open(place)) as folder:
+        assert len(folder.metrics_until(epochs)) == epochs
+    for epoch in read_metrics(place):
+        assert all(isinstance(value, int | float) for value in asdict(epoch).values())
+
+
 def read_config(given: bytes, place: Path) -> None:
     (place / "c.toml").write_bytes(given)
     train.make_context("train", ["--config", str(place / "c.toml")])
@@ -318,6 +356,32 @@ READERS = {
             "a mean of 400 digits": RUN | {"mean": [10**400]},
             "pictures of ten gigapixels": RUN | {"image_size": [100_000, 100_000]},
             "a white that is a text": RUN | {"white": "no"},
+        },
+    ),
+    "runs to resume": Reader(
+        read_resumed,
+        st.one_of(
+            files.descriptions(RESUMABLE),
+            files.descriptions(RESUMABLE["config"]).map(lambda config: RESUMABLE | {"config": config}),
+        ),
+        {"gpucnn/cli/resume.py": ("position_of", "Resumed.load_into")},  # what else read_run asks is of ranks
+        {
+            "an epoch beyond all numbers": RESUMABLE | {"epoch": 1e999},
+            "an epoch before the first": RESUMABLE | {"epoch": -1},
+            "a loss of 400 digits": RESUMABLE | {"sums": [10**400, 0]},
+            "classes that are a number": RESUMABLE | {"classes": 3},
+            "a configuration without flags": RESUMABLE | {"config": {}},
+        },
+    ),
+    "metrics of runs": Reader(
+        read_rows,
+        st.tuples(files.rows(EPOCHS), st.sampled_from((0, 1, 2, 2, 2, 1 << 31))),
+        {"gpucnn/cli/run_folder.py": ("read_metrics", "_epoch", "RunFolder.metrics_until")},
+        {
+            "100,000 lists in lists": (b"[" * 100_000, 1),
+            "a loss that is a text": (json.dumps(EPOCHS[0] | {"train_loss": "no"}).encode(), 1),
+            "a loss of 400 digits": (json.dumps(EPOCHS[0] | {"train_loss": 10**400}).encode(), 1),
+            "fewer epochs than are done": (json.dumps(EPOCHS[0]).encode(), 1 << 31),
         },
     ),
     "configurations in TOML": Reader(

@@ -94,9 +94,10 @@ def read_run(context: click.Context, parameter: click.Parameter, path: Path | No
     state = ranks.broadcast(state)
     try:
         position, config = position_of(state), dict(state.meta["config"])
-        if not state.optimizer or {"classes", "model", "data_sha256"} - set(state.meta):
+        whole = isinstance(state.meta["classes"], list) and {"epochs", "lr_scheduler"} <= set(config)
+        if not (state.optimizer and whole and state.meta["model"] == config["model"] and "data_sha256" in state.meta):
             raise ValueError
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise DataError(
             f"{path} holds the weights of a model, and not the state of its training",
             "it can be evaluated (gpucnn eval), not resumed: train anew",
@@ -109,6 +110,8 @@ RESUMED = "gpucnn.resumed"
 
 
 def position_of(state: State) -> Position:
-    """Where in its run a checkpoint is; KeyError, TypeError or ValueError where it does not say so."""
+    """Where in its run a checkpoint is; KeyError, TypeError, ValueError or OverflowError where it does not say so."""
     epoch, step, (loss, correct), seconds = (state.meta[key] for key in ("epoch", "step", "sums", "seconds"))
+    if not all(type(number) is int and 0 <= number < 1 << 32 for number in (epoch, step)):
+        raise ValueError
     return Position(int(epoch), int(step), (float(loss), float(correct)), float(seconds))

@@ -20,7 +20,7 @@ import numpy as np
 from ..backend import Device
 from ..checkpoint import PART, DamagedError, State, link_atomic, load_state, load_weights, save_state, write_atomic
 from ..data import Dataset
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, shortened
 from ..initializers import undrawn
 from ..models import Model, model_class
 from ..training import Epoch
@@ -111,7 +111,7 @@ class RunFolder:
     def metrics_until(self, epochs: int) -> list[Epoch]:
         """Of epochs 1 .. `epochs`; DataError where metrics.jsonl does not hold them all."""
         found = read_metrics(self.path)[:epochs] if epochs else []
-        if [each.epoch for each in found] != list(range(1, epochs + 1)):
+        if len(found) != epochs or any(each.epoch != i for i, each in enumerate(found, 1)):
             path = self.path / METRICS
             raise DataError(f"{path} does not hold the {epochs} epochs that are done", "bring it back, or train anew")
         return found
@@ -198,14 +198,24 @@ def read_metrics(run: Path) -> list[Epoch]:
     """What each epoch of a run gave; DataError where that cannot be read, or no epoch was finished."""
     path = folder_of(run) / METRICS
     try:
-        epochs = [Epoch(**json.loads(line)) for line in path.read_text().splitlines()]
+        epochs = [_epoch(json.loads(line)) for line in path.read_text().splitlines()]
     except FileNotFoundError:
         raise DataError(f"no metrics at {path}", "give the folder of a run") from None
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path} holds no metrics of a run ({error})", "train again, or take another run") from None
     if not epochs:
         raise DataError(f"{path}: no epoch was finished", "train for one epoch at least")
     return epochs
+
+
+def _epoch(row: Any) -> Epoch:
+    """What a line of metrics.jsonl holds; ValueError or TypeError where it is no epoch."""
+    epoch = Epoch(**row)
+    for name, value in asdict(epoch).items():
+        kinds = (int,) if name == "epoch" else (int, float)
+        if type(value) not in kinds or (type(value) is int and value.bit_length() > 64):
+            raise ValueError(f"its {name} is {shortened(value)}")
+    return epoch
 
 
 def example_image(run: Path) -> Path:
