@@ -364,7 +364,9 @@ READERS = {
             files.descriptions(RESUMABLE),
             files.descriptions(RESUMABLE["config"]).map(lambda config: RESUMABLE | {"config": config}),
         ),
-        {"gpucnn/cli/resume.py": ("position_of", "Resumed.load_into")},  # what else read_run asks is of ranks
+        {
+            "gpucnn/cli/resume.py": ("position_of", "Resumed.load_into")
+        },  # the way back to `previous`, and ranks: test_cli_resume.py
         {
             "an epoch beyond all numbers": RESUMABLE | {"epoch": 1e999},
             "an epoch before the first": RESUMABLE | {"epoch": -1},
