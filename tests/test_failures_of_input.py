@@ -14,12 +14,13 @@ import pytest
 from command import fail, gpucnn
 from data_files import write_idx, write_mnist
 from failures import saw
-from PIL import Image
 from safetensors.numpy import save_file
 
 from gpucnn.backend import DeviceError
 from gpucnn.checkpoint import save_weights
 from gpucnn.models import MODELS
+
+Image = pytest.importorskip("PIL.Image", reason="no Pillow: make setup")
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
