@@ -45,6 +45,7 @@ ALLOWED = {
     "finite": "autograd backend errors functional module steps tensor",
     "training": "functional autograd backend data errors finite rank_steps steps module optim parallel tensor",
     "memory": "backend data errors module training",
+    "claims": "backend data errors functional layers models module sequential summary tensor training",
     "__init__": "functional optim autograd backend errors layers module sequential tensor",
     "__main__": "cli",
     "cli": ANYTHING,

@@ -21,6 +21,7 @@ from .plot import plot
 from .predict import predict
 from .profile import profile
 from .ranks import end
+from .reproduce import reproduce
 from .summary import summary
 from .train import train
 
@@ -82,5 +83,5 @@ def main() -> None:
     """
 
 
-for command in (train, eval_, predict, plot, export, summary, profile, bench, data, kernels, doctor):
+for command in (train, eval_, predict, plot, export, summary, reproduce, profile, bench, data, kernels, doctor):
     main.add_command(command)

@@ -11,11 +11,11 @@ import click
 from ..backend import parse_device
 from ..checkpoint import State
 from ..cpu import prepare, set_threads, unfavourable
-from ..data import Batches, load
+from ..data import Batches, Dataset, load
 from ..errors import DivergedError
 from ..lint import at_chance
 from ..memory import enough_memory, require_memory
-from ..models import model_class
+from ..models import Model, model_class
 from ..parallel import ALONE, Ranks, connect, own_device, with_nccl
 from ..training import BEGINNING, Epoch, Position, Step, fit, rehearse
 from .config import RECIPES, read_config, read_recipe
@@ -109,14 +109,23 @@ def train(context: click.Context, **flags: Any) -> None:
 
 
 class Run:
-    """Everything that the flags name, built and checked before anything is written."""
+    """Everything that the flags name, built and checked before anything is written.
+
+    data, make_model: what trains instead of what --dataset and --model name.
+    """
 
     def __init__(
-        self, flags: dict[str, Any], output: Output, resumed: Resumed | None = None, ranks: Ranks = ALONE
+        self,
+        flags: dict[str, Any],
+        output: Output,
+        resumed: Resumed | None = None,
+        ranks: Ranks = ALONE,
+        data: Dataset | None = None,
+        make_model: type[Model] | None = None,
     ) -> None:
         self.flags, self.output, self.resumed = flags, output, resumed
         self.start = resumed.position if resumed else BEGINNING
-        make_model = model_class(flags["model"])
+        make_model = make_model or model_class(flags["model"])
         how = (flags[name] for name in ("kernels", "fuse", "graph", "precision"))
         self.device, why = parse_device(own_device(ranks, flags["device"]), *how)
         self.ranks = with_nccl(ranks, self.device, flags["distributed"])
@@ -125,7 +134,7 @@ class Run:
             set_threads(threads, self.device)
         size = make_model.image_size or (32, 32)
         with ranks.one_first():
-            self.raw_data = load(flags["dataset"], flags["data_path"], flags["download"], size)
+            self.raw_data = data or load(flags["dataset"], flags["data_path"], flags["download"], size)
         self.data = self.raw_data.fit(make_model.image_size) if make_model.image_size else self.raw_data
         if flags["augment"] is None:
             flags["augment"] = ",".join(self.data.augment) or "none"
@@ -138,17 +147,10 @@ class Run:
         require_same(ranks, flags, self.raw_data)
         images: dict[str, Any] = {"device": self.device, "mean": self.data.mean, "std": self.data.std}
         images |= {"rank": ranks.rank, "ranks": ranks.size}
+        augment = tuple(name for name in flags["augment"].split(",") if name != "none")
         drop_last = len(self.data.train_x) >= flags["batch_size"]
-        self.train_batches = Batches(
-            self.data.train_x,
-            self.data.train_y,
-            flags["batch_size"],
-            seed=flags["seed"],
-            shuffle=True,
-            augment=tuple(name for name in flags["augment"].split(",") if name != "none"),
-            drop_last=drop_last,
-            **images,
-        )
+        shuffled: dict[str, Any] = {"seed": flags["seed"], "shuffle": True, "augment": augment, "drop_last": drop_last}
+        self.train_batches = Batches(self.data.train_x, self.data.train_y, flags["batch_size"], **shuffled, **images)
         self.test_batches = Batches(self.data.test_x, self.data.test_y, 500, **images)
         self.steps = min(len(self.train_batches), flags["limit_batches"] or len(self.train_batches))
         self.optimizer = make_optimizer(self.model, flags)

@@ -63,6 +63,11 @@ class Dataset:
         c, h, w = self.train_x.shape[1:]
         return c, h, w
 
+    def first(self, train: int, test: int) -> "Dataset":
+        """The same data with so many pictures at most, the first ones; mean and std remain those of all."""
+        x, y, test_x, test_y = self.train_x[:train], self.train_y[:train], self.test_x[:test], self.test_y[:test]
+        return replace(self, train_x=x, train_y=y, test_x=test_x, test_y=test_y)
+
     def fit(self, size: tuple[int, int]) -> "Dataset":
         """The same data with pictures of `size` (h, w), and a note of what was done: see `fit_images`."""
         if self.image_shape[1:] == size:
