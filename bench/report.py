@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from claims_table import claims, claims_count, claims_runs
 from cpu_tables import cpu_shapes, cpu_step
 from failure_table import failures
 from gpu_tables import all_steps, gpu_gates, gpu_layers, gpu_race, gpu_steps, gpu_train, pictures
@@ -87,6 +88,9 @@ def fuzz() -> str:
 
 BLOCKS = {
     "accuracy": accuracy,
+    "claims": claims,
+    "claims_count": claims_count,
+    "claims_runs": claims_runs,
     "tape": tape,
     "ranges": ranges,
     "failures": failures,

@@ -51,6 +51,15 @@ def test_what_does_not_fit_together_is_an_error(changes, message):
     assert caught.value.hint and caught.value.exit_code == 4
 
 
+def test_first_takes_pictures_with_their_labels():
+    toy = make(n=6)
+    few = toy.first(4, 1)
+    assert np.array_equal(few.train_x, toy.train_x[:4]) and few.train_y.tolist() == [0, 1, 2, 0]
+    assert np.array_equal(few.test_x, toy.test_x[:1]) and few.test_y.tolist() == [0]
+    assert (few.mean, few.std, few.classes) == (toy.mean, toy.std, toy.classes)
+    assert len(toy.first(100, 100).train_x) == 6
+
+
 def test_fit_returns_itself_where_the_size_is_right():
     toy = make()
     assert toy.fit((8, 8)) is toy

@@ -41,7 +41,12 @@ NCU = {
     "--set": 1,
 }  # with their words
 NCU |= {"--launch-count": 1, "--launch-skip": 1, "--export": 1, "--kernel-name": 1}
-SHORTER = {"kernels check conv2d --sanitize": "kernels check relu --sanitize"}  # which takes minutes
+SHORTER = {  # for what takes minutes
+    "kernels check conv2d --sanitize": "kernels check relu --sanitize",
+    "reproduce symmetry-breaking": "reproduce symmetry-breaking --quick",
+    "reproduce --all --quick": "reproduce cnn-vs-mlp-digits --quick",
+    "reproduce --all --threads 1": "reproduce --all --list --threads 1",
+}
 SMALL = ("profile --", "bench kernels", "bench step", "plot roofline")  # are run on four pictures
 EXTRAS = {*tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]}
 RUN = "runs/20260101-120000-lenet"  # the one of the README's examples

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -103,7 +104,8 @@ class Claim:
 
     def quick(self) -> "Claim":
         """The same in a second or so: all of its code runs, and its verdict means nothing."""
-        return replace(self, flags=f"{self.flags} --epochs 1", seeds=1, images=(128, 64))
+        flags = re.sub(r" --epochs \d+", "", self.flags)
+        return replace(self, flags=f"{flags} --epochs 1", seeds=1, images=(128, 64))
 
     def definition(self) -> dict[str, Any]:
         """All that decides what its runs compute and how they are judged, for JSON: runs of another one are no use."""

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,8 @@ class Record:
             kept = json.loads(self.path.read_text())
             if kept["definition"] == self.claim.definition() and kept["kernels"] == self.device.implementation:
                 self.runs, self.environment = kept["runs"], kept["environment"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise UsageError(f"{self.path} holds no result of a claim ({error})", "remove it, and begin anew") from None
+        except (ValueError, TypeError, KeyError):
+            raise UsageError(f"{self.path} holds no result of a claim", "remove it, and begin anew") from None
 
     def complete(self, flags: dict[str, Any], load: Callable[[str], Dataset], output: Output) -> None:
         """Make the runs that are not there yet, and write each down as soon as it is done.
@@ -83,10 +83,6 @@ class Record:
         holds = all(criterion.holds(self.runs) for criterion in self.claim.criteria)
         return "reproduced" if holds else "not reproduced at this budget"
 
-    def quantities(self) -> list[str]:
-        """What was measured and differs by what is compared, accuracy first, what only this claim measures last."""
-        return [what for what in self.runs[0] if what not in _OF_ALL]
-
     def as_json(self) -> dict[str, Any]:
         """Everything about the claim and its runs."""
         criteria = self.claim.criteria if self.verdict() else ()
@@ -102,6 +98,11 @@ class Record:
             "environment": self.environment,
             "runs": self.runs,
         }
+
+
+def quantities(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was measured and may differ between runs, accuracy first, what only this claim measures last."""
+    return [what for what in runs[0] if what not in _OF_ALL]
 
 
 def measured(

@@ -9,7 +9,7 @@ import click
 from ..backend import parse_device
 from ..claims import CLAIMS, Claim, claim_named, shown, values, words
 from ..data import load
-from .claim_record import Record
+from .claim_record import Record, quantities
 from .options import device_options, json_option, threads_option
 from .output import Output, short
 from .stop import Stopped
@@ -26,7 +26,10 @@ from .stop import Stopped
 @click.option("--output-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/claims"),
               show_default=True, help="Where results are kept, a file a claim.")  # fmt: skip
 @json_option
-def reproduce(names: tuple[str, ...], all_: bool, list_: bool, quick: bool, as_json: bool, **flags: Any) -> None:
+@click.pass_context
+def reproduce(
+    context: click.Context, names: tuple[str, ...], all_: bool, list_: bool, quick: bool, as_json: bool, **flags: Any
+) -> None:
     """Train what each CLAIM compares, and say whether what is claimed is so here; without CLAIM, list them.
 
     A run that is done is kept: the same command goes on after an interruption, and repeats nothing that was measured.
@@ -50,8 +53,8 @@ def reproduce(names: tuple[str, ...], all_: bool, list_: bool, quick: bool, as_j
         try:
             record.complete(flags, load_once, output)
         except Stopped as stopped:
-            output.say(f"stopped; the {len(record.runs)} runs of {each.name} that are done are in {short(record.path)}")
-            output.say("to go on, give the same command again")
+            output.say(f"stopped in {each.name}; runs that are done are in {folder}")
+            output.next(*context.find_root().obj)
             raise SystemExit(stopped.exit_code) from None
         _conclude(record, output)
         records.append(record.as_json())
@@ -67,11 +70,12 @@ def _introduce(claim: Claim, output: Output) -> None:
 
 def _conclude(record: Record, output: Output) -> None:
     """What was measured, and what follows."""
-    rows = []
-    for variant in record.claim.variants:
-        means = [spread(what, values(record.runs, variant, what)) for what in record.quantities()]
-        rows.append([variant, *means])
-    output.table(("", *map(words, record.quantities())), rows, 1)
+    columns = quantities(record.runs)
+    rows = [
+        [variant, *(spread(what, values(record.runs, variant, what)) for what in columns)]
+        for variant in record.claim.variants
+    ]
+    output.table(("", *map(words, columns)), rows, 1)
     for criterion in record.claim.criteria:
         output.say(f"{'yes' if criterion.holds(record.runs) else 'no '}  {criterion}")
     output.say(f"{record.claim.name}: {record.verdict()}; in {short(record.path)}")
