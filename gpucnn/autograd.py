@@ -40,6 +40,7 @@ class Function:
     """
 
     repeatable = False  # whether it computes with kernels alone, from nothing but its arrays: see graph.py
+    from_one = False  # whether `backward` takes None for a gradient of 1, which then nobody has to write
     needs: tuple[bool, ...] = ()
     gy: Array | None = None  # the gradient of the output, collected from all its users
     inputs: Any = ()  # the Tensors it was applied to; None once backward has run
@@ -101,10 +102,13 @@ class Function:
         self.__dict__ = {"inputs": None}
 
 
-def backward(y: Any, gradient: Array) -> None:
-    """Add d y / d leaf, weighted with `gradient` (an array of y's shape), to the grad of every leaf behind y."""
+def backward(y: Any, gradient: Array | None) -> None:
+    """Add d y / d leaf, weighted with `gradient` (of y's shape; None: 1), to the grad of every leaf behind y."""
     functions = tape(y)
-    _accumulate(y.function or y, gradient)
+    if gradient is None and not (functions and functions[0].from_one):
+        gradient = y.device.xp.ones_like(y.data)
+    if gradient is not None:
+        _accumulate(y.function or y, gradient)
     for function in functions:
         function.run_backward()
 

@@ -93,8 +93,8 @@ def passes(
         found = {"forward": Cost(flops, NUMBER * (nx + ny))}
         return found | ({"backward": Cost(2 * flops, NUMBER * (2 * nx + ny))} if needs_gx else {})
     moved = NUMBER * (nx + ny) + (CODE * ny if op == "max_pool2d" else 0)
-    found = {"forward": Cost(0, moved)}
-    if needs_gx:
+    found = {"forward": Cost(0, moved)}  # of the cross entropy, ny numbers are those of its gradient
+    if needs_gx and op != "cross_entropy":
         found["backward"] = Cost(0, moved + NUMBER * ny * (op in _SLOPES))
     return found
 

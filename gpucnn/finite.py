@@ -18,14 +18,13 @@ class CheckedSteps(HostSteps):
         batch, self.optimizer.lr = next(self._batches)
         self._place(self._epoch, batch.samples)
         self.optimizer.zero_grad()
-        logits = self.graph.model(Tensor(batch.x, device=self.train.device))
-        loss = F.cross_entropy(logits, batch.y, label_smoothing=self.graph.label_smoothing)
+        outputs = self.graph.model(Tensor(batch.x, device=self.train.device))
+        loss = F.cross_entropy(outputs, batch.y, label_smoothing=self.graph.label_smoothing, sums=self.meter.sums)
         self._forward(loss)
         self._backward(loss)
         self.optimizer.step()
         for name, p in self.optimizer.parameters.items():
             self._look(p.data, "in", name, "after the step of", type(self.optimizer).__name__)
-        self.meter.add(loss.data, logits.data, batch.y)
         self.meter.images += len(batch.y)
         return 1
 

@@ -92,10 +92,11 @@ class Graph:
     """Loss and gradients of batches on `device`, with `model` as it then is, repeated where that is possible.
 
     A recording is of one shape of batches, the first that comes, and of the arrays in which the parameters then lie.
+    sums: an array to which the batches' loss and right answers are added: see cross_entropy.
     """
 
-    def __init__(self, model: Module, device: Device, label_smoothing: float = 0.0) -> None:
-        self.model, self.device, self.label_smoothing = model, device, label_smoothing
+    def __init__(self, model: Module, device: Device, label_smoothing: float = 0.0, sums: Array | None = None) -> None:
+        self.model, self.device, self.label_smoothing, self.sums = model, device, label_smoothing, sums
         self.parameters = list(model.parameters())
         self.buffers = [tensor for _, tensor in model.named_tensors() if not isinstance(tensor, Parameter)]
         self.repeatable = False  # whether what ran last would give the same when it is repeated
@@ -112,7 +113,7 @@ class Graph:
         y = self.device.asarray(y, "int32")
         if on_host(y) and y.size and self._classes and (y.min() < 0 or y.max() >= self._classes):
             self.run(x, y)  # says what is wrong with them
-        state = [tensor.data for tensor in self.buffers]
+        state = [tensor.data for tensor in self.buffers] + ([] if self.sums is None else [self.sums])
         depends_on = [self.model.training, *(p.data for p in self.parameters), *state]
         if len(depends_on) != len(self._depends_on) or not all(map(is_, depends_on, self._depends_on)):
             self._repeated.forget(state)
@@ -127,7 +128,7 @@ class Graph:
         for p in self.parameters:
             p.grad = None
         outputs = self.model(Tensor(x, device=self.device))
-        loss = F.cross_entropy(outputs, y, label_smoothing=self.label_smoothing)
+        loss = F.cross_entropy(outputs, y, label_smoothing=self.label_smoothing, sums=self.sums)
         logits = outputs[0] if isinstance(outputs, tuple) else outputs  # those of auxiliary classifiers come behind
         functions = tape(loss)
         if not self._classes:  # the first batch

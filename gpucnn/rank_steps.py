@@ -8,7 +8,7 @@ from .errors import UsageError
 from .module import Module
 from .optim import Optimizer
 from .parallel import Ranks
-from .steps import HostSteps, Meter
+from .steps import HostSteps
 
 
 class RankSteps(HostSteps):
@@ -28,16 +28,15 @@ class RankSteps(HostSteps):
             hint = f"use batches of at least {ranks.size}, and drop_last, or fewer ranks"
             raise UsageError(f"{ranks.size} ranks cannot share a batch of {smallest}", hint)
         self.ranks = ranks
-        self._batch = Meter(train.device, train.mean.dtype)
+        self._sums = self.graph.sums = self.meter.sums.copy()  # of this rank's share, and once exchanged of the batch
 
-    def _update(self, batch: Batch, loss: Array, logits: Array) -> None:
-        self._batch.reset()
-        self._batch.add(loss, logits, batch.y)
+    def _update(self, batch: Batch) -> None:
         self.optimizer.step(partial(self._exchange, len(batch.y) / batch.whole))
-        self.meter.sums += self._batch.sums
+        self.meter.sums += self._sums
+        self._sums[...] = 0
 
     def _exchange(self, share: float, gradients: list[Array]) -> None:
         """From the mean gradients of a share of the batch to those of the whole batch; the sums go along."""
         for gradient in gradients:
             gradient *= share
-        self.ranks.all_reduce([*gradients, self._batch.sums])
+        self.ranks.all_reduce([*gradients, self._sums])

@@ -21,7 +21,10 @@ from .profiling import annotate
 
 
 class Meter:
-    """Sums of loss and correct answers, in the type of the losses; they stay on the device until they are read."""
+    """Sums of loss and correct answers, in the type of the losses, to which `cross_entropy` adds those of a batch.
+
+    They stay on the device until they are read.
+    """
 
     def __init__(self, device: Device, dtype: Any = "float32") -> None:
         self.device = device
@@ -32,11 +35,6 @@ class Meter:
         """Begin with what `images` images have given."""
         self.images = images
         self.sums[...] = self.device.asarray(sums, self.sums.dtype)
-
-    def add(self, loss: Array, logits: Array, y: Array) -> None:
-        """Take in one batch: its mean loss, its logits (n, classes) and its labels (n,)."""
-        with annotate("tally"):
-            self.device.kernel("tally").add(self.sums, loss, logits, y, out=self.sums)
 
     def read(self) -> tuple[float, float]:
         """(mean loss, accuracy); waits for the device."""
@@ -57,8 +55,8 @@ class HostSteps:
 
     def __init__(self, model: Module, optimizer: Optimizer, train: Batches, seed: int, label_smoothing: float) -> None:
         self.optimizer, self.train, self.seed = optimizer, train, seed
-        self.graph = Graph(model, train.device, label_smoothing)
         self.meter = Meter(train.device, train.mean.dtype)
+        self.graph = Graph(model, train.device, label_smoothing, self.meter.sums)
         first = train.device.kernel("philox").DROPOUT
         dropouts = (module for module in model.modules() if isinstance(module, Dropout))
         self._dropouts = list(enumerate(dropouts, first))
@@ -82,13 +80,13 @@ class HostSteps:
             with annotate("batch"):
                 batch, self.optimizer.lr = next(self._batches)
             self._place(self._epoch, batch.samples)
-            self._update(batch, *self.graph(batch.x, batch.y))
+            self.graph(batch.x, batch.y)
+            self._update(batch)
         self.meter.images += batch.whole
         return 1
 
-    def _update(self, batch: Batch, loss: Array, logits: Array) -> None:
+    def _update(self, batch: Batch) -> None:
         self.optimizer.step()
-        self.meter.add(loss, logits, batch.y)
 
     def _place(self, epoch: int | Array, samples: Array) -> None:
         """Tell the dropouts of which draws theirs are."""
@@ -191,9 +189,8 @@ class DeviceSteps(HostSteps):
             x = self.train.images(samples, words)
         self._place(self._epoch_number, samples)
         self.optimizer.lr = rate
-        loss, logits, *_ = self.graph.run(x, y)
+        self.graph.run(x, y)
         self.optimizer.step()
-        self.meter.add(loss, logits, y)
 
 
 def steps_on(device: Device) -> type[HostSteps]:

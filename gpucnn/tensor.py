@@ -85,10 +85,10 @@ class Tensor:
         if gradient is None:
             if self.data.size != 1:
                 raise RuntimeError(f"backward() of a tensor of shape {self.shape} needs the gradient argument")
-            gradient = self.device.xp.ones_like(self.data)
-        gradient = self.device.asarray(gradient.data if isinstance(gradient, Tensor) else gradient, self.dtype)
-        if gradient.shape != self.shape:
-            raise ValueError(f"the gradient has shape {gradient.shape}, the tensor {self.shape}")
+        else:
+            gradient = self.device.asarray(gradient.data if isinstance(gradient, Tensor) else gradient, self.dtype)
+            if gradient.shape != self.shape:
+                raise ValueError(f"the gradient has shape {gradient.shape}, the tensor {self.shape}")
         backward(self, gradient)
 
     # The Functions of the operators are at the foot of this file.

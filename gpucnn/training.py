@@ -177,8 +177,7 @@ def evaluate(
     with no_grad():
         for batch in islice(batches.epoch(0), limit_batches):
             if len(batch.y):  # a rank may have no share in a small batch
-                logits = model(Tensor(batch.x, device=batches.device))
-                meter.add(F.cross_entropy(logits, batch.y).data, logits.data, batch.y)
+                F.cross_entropy(model(Tensor(batch.x, device=batches.device)), batch.y, sums=meter.sums)
             meter.images += batch.whole
             check()
     ranks.all_reduce([meter.sums])

@@ -10,23 +10,6 @@ __device__ inline int place(int k, int channel, int c, int pixels) {
     return (k / pixels * c + channel) * pixels + k % pixels;
 }
 
-// As block_sum in common.cuh, for two sums at once. All 256 threads must come here, once a kernel.
-__device__ inline void block_sums(float& a, float& b) {
-    __shared__ float sums[2][8];
-    a = warp_sum(a);
-    b = warp_sum(b);
-    if (threadIdx.x % 32 == 0) {
-        sums[0][threadIdx.x / 32] = a;
-        sums[1][threadIdx.x / 32] = b;
-    }
-    __syncthreads();  // the sums of all warps are there
-    a = b = 0.0f;
-    for (int warp = 0; warp < 8; ++warp) {
-        a += sums[0][warp];
-        b += sums[1][warp];
-    }
-}
-
 // partial: the mean of each part, and the sum of its squared distances from it. A number of the part is taken off all
 // of them before they are squared: what is left is as small as their spread, and loses no digits.
 extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(
@@ -40,7 +23,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(
         sum += value;
         squares += value * value;
     }
-    block_sums(sum, squares);
+    block_sums<8>(sum, squares);
     if (threadIdx.x == 0) {
         const float mean = sum / static_cast<float>(count);
         partial[2 * blockIdx.x] = shift + mean;
@@ -106,7 +89,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_backward_sums(
         of_gy += gy[i];
         of_product += gy[i] * ((x[i] - middle) * inverse);
     }
-    block_sums(of_gy, of_product);
+    block_sums<8>(of_gy, of_product);
     if (threadIdx.x == 0) {
         partial[2 * blockIdx.x] = of_gy;
         partial[2 * blockIdx.x + 1] = of_product;

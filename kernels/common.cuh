@@ -82,14 +82,17 @@ __device__ inline float relu_of_largest(const float (&sums)[PLACES], unsigned ch
     return largest <= 0.0f ? 0.0f : largest;
 }
 
-// The sum, or the maximum, over the 32 lanes of a warp, the same bits in every lane: in each of five rounds a lane
-// adds what a partner has, and both add the same two numbers. All 32 lanes must come here.
+// The sum, or the maximum, over each LANES neighbouring lanes of a warp, the same bits in all of them: in each round a
+// lane adds what a partner has, and both add the same two numbers. All 32 lanes must come here.
+template <int LANES = 32>
 __device__ inline float warp_sum(float value) {
-    for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
+    for (int distance = LANES / 2; distance > 0; distance /= 2)
+        value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
     return value;
 }
+template <int LANES = 32>
 __device__ inline float warp_max(float value) {  // fmaxf passes a NaN over
-    for (int distance = 16; distance > 0; distance /= 2)
+    for (int distance = LANES / 2; distance > 0; distance /= 2)
         value = fmaxf(value, __shfl_xor_sync(0xFFFFFFFFu, value, distance));
     return value;
 }
@@ -105,6 +108,24 @@ __device__ inline float block_sum(float value) {
     float total = 0.0f;
     for (int warp = 0; warp < WARPS; ++warp) total += sums[warp];
     return total;
+}
+
+// As block_sum, for two sums at once.
+template <int WARPS>
+__device__ inline void block_sums(float& a, float& b) {
+    __shared__ float sums[2][WARPS];
+    a = warp_sum(a);
+    b = warp_sum(b);
+    if (threadIdx.x % 32 == 0) {
+        sums[0][threadIdx.x / 32] = a;
+        sums[1][threadIdx.x / 32] = b;
+    }
+    __syncthreads();  // the sums of all warps are there
+    a = b = 0.0f;
+    for (int warp = 0; warp < WARPS; ++warp) {
+        a += sums[0][warp];
+        b += sums[1][warp];
+    }
 }
 
 // Philox4x32-10: four random words from their place alone, the same bits as philox_xp.py (the paper is named there).

@@ -1,4 +1,4 @@
-"""Softmax cross entropy in CUDA C: the launches of cross_entropy.cu. Shapes and formula as in cross_entropy_xp.py.
+"""Softmax cross entropy in CUDA C: the launches of cross_entropy.cu. Shapes and formulas as in cross_entropy_xp.py.
 
 Arrays are C-contiguous float32, target int32. ValueError where shapes do not go together, TypeError for another
 dtype, NotImplementedError where int32 cannot count the elements.
@@ -10,42 +10,44 @@ from .shapes import countable, expect, result, scratch
 
 kernels = CudaC("cross_entropy")
 
-_BLOCK = 256  # threads; the kernels count on it
-_WARPS = _BLOCK // 32
+_BLOCK, _ROWS = 1024, 128  # threads, and the rows that they compute at a time; the kernels count on both
+_ALONE = 64 * _BLOCK  # logits: with more of them, one block would take longer than a second launch
 
 
 def forward(
-    logits: Array, target: Array, label_smoothing: float, out: tuple | None = None, workspace=None
-) -> tuple[Array, Array]:
-    """loss () and log_p (n, classes). workspace: a float32 array of ceil(n / 8) or more elements."""
+    logits: Array,
+    target: Array,
+    label_smoothing: float,
+    sums: Array | None = None,
+    out: tuple | None = None,
+    workspace=None,
+) -> tuple[Array, Array, Array]:
+    """loss (), totals (2,) and gx (n, classes). workspace: a float32 array of workspace_size(n, classes) elements."""
     n, classes = logits.shape
     countable(logits.shape)
     expect("target", target, (n,))
-    loss, log_p = out or (None, None)
-    loss, log_p = result("out[0]", logits, (), loss), result("out[1]", logits, logits.shape, log_p)
-    blocks = ceil_div(n, _WARPS)
-    partial = scratch("cross_entropy.forward", logits, blocks, workspace)
-    arguments = logits, target, log_p, partial, n, classes, *_wanted(classes, label_smoothing)
-    kernels.launch("cross_entropy_forward", (blocks,), (_BLOCK,), arguments)
-    kernels.launch("cross_entropy_mean", (1,), (_BLOCK,), (partial, loss, blocks, n))
-    return loss, log_p
-
-
-def backward(
-    gy: Array, log_p: Array, target: Array, label_smoothing: float, out: Array | None = None, workspace=None
-) -> Array:
-    """The gradient of the logits (n, classes)."""
-    n, classes = log_p.shape
-    countable(log_p.shape)
-    expect("gy", gy, ())
-    expect("target", target, (n,))
-    gx = result("out", log_p, log_p.shape, out)
-    arguments = gy, log_p, target, gx, n, classes, *_wanted(classes, label_smoothing)
-    kernels.launch("cross_entropy_backward", (ceil_div(gx.size, _BLOCK),), (_BLOCK,), arguments)
-    return gx
-
-
-def _wanted(classes: int, label_smoothing: float) -> tuple[float, float]:
-    """The wanted probability of the target and of every other class."""
+    if sums is not None:
+        expect("sums", sums, (2,))
+    loss, totals, gx = out or (None,) * 3
+    loss, totals = result("out[0]", logits, (), loss), result("out[1]", logits, (2,), totals)
+    gx = result("out[2]", logits, logits.shape, gx)
+    blocks = _blocks(n, classes)
+    size = workspace_size(n, classes)
+    partial = scratch("cross_entropy.forward", logits, size, workspace) if size else None
     share = label_smoothing / classes
-    return 1 - label_smoothing + share, share
+    wanted = 1 - label_smoothing + share, share  # of the target, and of every other class
+    arguments = logits, target, sums, loss, totals, gx, partial, n, classes, ceil_div(n, _ROWS * blocks), *wanted
+    kernels.launch("cross_entropy_forward", (blocks,), (_BLOCK,), arguments)
+    if blocks > 1:
+        kernels.launch("cross_entropy_total", (1,), (_BLOCK,), (partial, sums, loss, totals, blocks, n))
+    return loss, totals, gx
+
+
+def workspace_size(n: int, classes: int) -> int:
+    """The float32 elements that `forward` needs beside its results."""
+    blocks = _blocks(n, classes)
+    return 2 * blocks if blocks > 1 else 0
+
+
+def _blocks(n: int, classes: int) -> int:
+    return 1 if n * classes <= _ALONE else ceil_div(n, _ROWS)

@@ -86,19 +86,6 @@ def draw_clip(rng: Any) -> tuple:
     return int(rng.integers(1, rng.choice([10, 3000]))), float(rng.choice([1e-3, 1, 100]))
 
 
-def tally(rng: Any, n: int, classes: int, special: tuple = ()) -> list[Case]:
-    """Half of the answers are right; a wrong count is off by at least 1, which no tolerance here allows."""
-    logits = rng.choice(special, (n, classes)) if special else spread(rng, (n, classes))
-    target = np.where(rng.random(n) < 0.5, logits.argmax(1), rng.integers(0, classes, n)).astype(np.int32)
-    shape = f"logits {logits.shape}{f' of {special}' if special else ''}"
-    arguments = np.array([3.5, 7.0]), np.array(0.75), logits, target
-    return [Case("tally", "add", arguments, (tolerance(0, n + 4),), shape)]
-
-
-def draw_tally(rng: Any) -> tuple:
-    return int(rng.integers(1, 2200)), int(rng.integers(1, rng.choice([3, 12, 70])))
-
-
 def draw_adam(rng: Any) -> tuple:
     betas = float(rng.choice([0, 0.9])), float(rng.choice([0.5, 0.999]))
     return (

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 from gpucnn_kernels import cross_entropy_cpu, relu_cpu
+from gpucnn_kernels.recording import watched
 
 import gpucnn as g
 from gpucnn import Device, training
@@ -279,6 +280,22 @@ def test_steps_with_batch_normalisation_are_repeated_to_the_bit(deals):
     assert records == expected
     assert state["1.num_batches_tracked"] == 33
     assert all(np.array_equal(state[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize("network, shape, launches", [("lenet", (3, 32, 32), 28), ("tinydigits-cnn", (1, 8, 8), 11)])
+def test_the_launches_of_a_step(network, shape, launches):
+    """As many as docs/decisions.md says; the loss, its gradient, the right answers and their sums are one of them."""
+    device, pixels = Device("sim", graph=False), {"mean": [120.0] * shape[0], "std": [60.0] * shape[0]}
+    x, y = rng.integers(0, 256, (4, *shape), np.uint8), rng.integers(0, 10, 4)
+    train = Batches(x, y, 2, device=device, **pixels, shuffle=True, augment=("crop", "flip"))
+    model = model_class(network)(shape, 10).initialize(0).to(device)
+    names = []
+    with DeviceSteps(model, sgd(model.named_parameters()), train, 0, 0.1) as steps:
+        steps.begin(0, [0.1] * 2)
+        with watched(lambda kernel, arguments: names.append(kernel.__name__)):
+            steps()
+    assert len(names) == launches, names
+    assert [name for name in names if "entropy" in name] == ["cross_entropy_forward"]
 
 
 @pytest.mark.parametrize("optimizer", [sgd, adam])

@@ -7,7 +7,7 @@ from closeness import assert_close
 from gradcheck import gradients, tie_free
 
 import gpucnn.functional as F
-from gpucnn import CPU, Tensor
+from gpucnn import CPU, Device, Tensor
 from gpucnn.backend import to_host
 
 BOTH = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -212,6 +212,23 @@ def test_cross_entropy_of_impossible_classes():
     assert_close(loss, np.float64((np.log(1 + np.exp(-1.0)) + 0) / 2), 3, 1.0, np.float64)
     p = 1 / (1 + np.exp(1.0))
     assert_close(gx, np.array([[p, 0, -p], [0, 0, 0]]) / 2, 3, 1.0, np.float64)
+
+
+@pytest.mark.parametrize("where", ["xp", "cpu", "sim"])
+def test_the_sums_of_a_cross_entropy(where):
+    """n times the loss, and the right answers, of the first of several logits; a gradient of 1 need not be given."""
+    device = Device("sim") if where == "sim" else Device("cpu", kernels=where)
+    x, sums = draw((5, 3))[0].astype(np.float32), device.asarray(np.array([0.25, 3], np.float32))
+    own, other = (Tensor(array, True, device) for array in (x, x[::-1].copy()))
+    labels = np.array([*x.argmax(1)[:3], *x.argmin(1)[3:]])
+    losses = [F.cross_entropy(logits, labels, sums=sums) for logits in (own, (own, other))]
+    expected = 5 * loops.cross_entropy(x.astype(np.float64), labels)
+    np.testing.assert_allclose(to_host(sums), [0.25 + 2 * expected, 3 + 2 * 3], rtol=1e-5)
+    losses[0].backward()
+    alone, own.grad = own.grad, None
+    losses[1].backward(np.float32(2))
+    np.testing.assert_allclose(own.grad, 2 * alone, rtol=1e-6)
+    np.testing.assert_allclose(alone, loops.cross_entropy_backward(1, x.astype(np.float64), labels), atol=1e-6)
 
 
 @BOTH

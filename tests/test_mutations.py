@@ -19,6 +19,7 @@ pytestmark = pytest.mark.timeout(1200)  # the first test waits for all
 # file, function, what stands there (the first from the function's name on), what is planted
 PLANTS = [
     ("common.cuh", "block_sum", "__syncthreads();", ";"),
+    ("common.cuh", "block_sums", "__syncthreads();", ";"),
     ("common.cuh", "philox", "round < 10", "round <= 10"),
     ("linear.cu", "multiply", "__syncthreads();  // the slice", "; // the slice"),
     ("linear.cu", "multiply", "__syncthreads();  // everybody", "; // everybody"),
@@ -45,12 +46,14 @@ PLANTS = [
     ("maxpool2d.cu", "maxpool2d_backward", "* kw + ix", "* kh + ix"),
     ("maxpool2d_numba.py", "maxpool2d_forward", "oy * sh", "oy * sw"),
     ("maxpool2d_numba.py", "maxpool2d_forward", " or (value != value and best == best)", ""),
-    ("batch_norm.cu", "block_sums", "__syncthreads();", ";"),
     ("batch_norm.cu", "batch_norm_statistics", "- shift;", ";"),
     ("batch_norm.cu", "batch_norm_normalise", "+ away * away", "+ away"),
     ("batch_norm.cu", "batch_norm_backward_input", "min(first + chunk, total)", "first + chunk"),
     ("avgpool2d.cu", "avgpool2d_forward", "i >= n", "i > n"),
     ("cross_entropy.cu", "cross_entropy_forward", "if (q != 0.0f) ", ""),
+    ("cross_entropy.cu", "cross_entropy_forward", "earlier && ", ""),
+    ("cross_entropy.cu", "cross_entropy_forward", "place < n ? classes : 0", "classes"),
+    ("cross_entropy.cu", "finish", "sums ? sums[1] : 0.0f", "0.0f"),
     ("dropout.cu", "dropout_elements", ">= threshold", "> threshold"),
     ("globalavgpool2d.cu", "globalavgpool2d_forward", "i += 32", "i += 64"),
 ]

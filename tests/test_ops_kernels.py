@@ -9,7 +9,7 @@ import gpucnn_kernels as kernels
 import numpy as np
 import pytest
 from closeness import assert_close
-from gpucnn_kernels import batch_norm_raw, philox_xp
+from gpucnn_kernels import batch_norm_raw, cross_entropy_raw, philox_xp
 from gpucnn_kernels.linear_raw import workspace_size
 from gpucnn_kernels.sim import mode
 from gradcheck import tie_free
@@ -35,7 +35,7 @@ def calls(op):
     rng = np.random.default_rng(0)
     x, gp, g0 = (tie_free(rng, shape, SINGLE) for shape in ((2, 3, 7, 6), (2, 3, 4, 3), (2, 3, 1, 1)))
     window = (3, 2), (2, 2), (1, 0)
-    logits, target = tie_free(rng, (19, 37), SINGLE), rng.integers(0, 37, 19).astype(np.int32)
+    logits, target = tie_free(rng, (300, 230), SINGLE), rng.integers(0, 37, 300).astype(np.int32)  # three blocks
     place = 0.4, 2**40 + 3, 17, 2, np.array([9, 4], np.int32)
     y, w, gy = (tie_free(rng, shape, SINGLE) for shape in ((5, 300), (67, 300), (5, 67)))
     wide, of_channels = tie_free(rng, (3, 2, 47, 31), SINGLE), [np.abs(tie_free(rng, (2,), SINGLE)) for _ in range(4)]
@@ -53,7 +53,7 @@ def calls(op):
         ],
         "cross_entropy": [
             ("forward", (logits, target, 0.1)),
-            ("backward", (np.array(0.7, SINGLE), -logits * logits, target, 0.1)),
+            ("forward", (logits[:150, :37].copy(), target[:150], 0.1, np.array([3.5, 7], SINGLE))),
         ],
         "dropout": [(name, (x, *place, channels)) for name in ("forward", "backward") for channels in (False, True)],
         "linear": [
@@ -144,7 +144,7 @@ LABELS = zeros(2, dtype=np.int32)
         ("batch_norm", "evaluate", (zeros(3, 4), *[zeros(4)] * 3, zeros(3), 0.1), r"var has shape \(3,\), expected"),
         ("batch_norm", "backward", (zeros(3, 4), zeros(4, 4), *[zeros(4)] * 3, True), "gy has shape"),
         ("cross_entropy", "forward", (zeros(3, 4), LABELS, 0.0), r"target has shape \(2,\), expected \(3,\)"),
-        ("cross_entropy", "backward", (zeros(1), zeros(2, 4), LABELS, 0.0), r"gy has shape \(1,\), expected \(\)"),
+        ("cross_entropy", "forward", (zeros(2, 4), LABELS, 0.0, zeros(3)), r"sums has shape \(3,\), expected \(2,\)"),
         ("dropout", "forward", (zeros(3, 4), 0.5, 0, 0, 0, LABELS, False), r"samples has shape \(2,\)"),
         ("linear", "forward", (zeros(3, 4), zeros(2, 5), None), r"w has shape \(2, 5\), expected \(2, 4\)"),
         ("linear", "forward", (zeros(3, 4), zeros(2, 4), zeros(4)), r"b has shape \(4,\), expected \(2,\)"),
@@ -249,12 +249,10 @@ def test_a_large_mean_does_not_cancel_the_variance(impl):
 
 def test_an_impossible_class_costs_nothing_unless_it_is_wanted(device):
     logits, target = np.array([[-INF, 1, 2], [0, -INF, 0]], SINGLE), np.array([2, 0], np.int32)
-    loss, log_p = run("cross_entropy", "raw", "forward", (logits, target, 0.0), device)
+    loss, _, gx = run("cross_entropy", "raw", "forward", (logits, target, 0.0), device)
     assert loss == pytest.approx((np.log1p(np.exp(-1)) + np.log(2)) / 2, rel=1e-6)
-    assert log_p[0, 0] == log_p[1, 1] == -INF
-    (gx,) = run("cross_entropy", "raw", "backward", (np.array(1, SINGLE), log_p, target, 0.0), device)
     assert gx[0, 0] == gx[1, 1] == 0
-    loss, _ = run("cross_entropy", "raw", "forward", (logits, target, 0.1), device)
+    loss, *_ = run("cross_entropy", "raw", "forward", (logits, target, 0.1), device)
     assert loss == INF
 
 
@@ -262,24 +260,71 @@ def test_an_impossible_class_costs_nothing_unless_it_is_wanted(device):
 def test_a_row_without_an_answer_spoils_its_own_row_alone(logit, device):
     logits = np.ones((3, 40), SINGLE)
     logits[1, 33] = logit
-    loss, log_p = run("cross_entropy", "raw", "forward", (logits, np.zeros(3, np.int32), 0.0), device)
-    assert np.isnan(loss)
-    assert np.isnan(log_p[1]).all()
-    assert np.isfinite(log_p[[0, 2]]).all()
+    loss, totals, gx = run("cross_entropy", "raw", "forward", (logits, np.zeros(3, np.int32), 0.0), device)
+    assert np.isnan(loss) and np.isnan(totals[0]) and totals[1] == 2
+    assert np.isnan(gx[1]).all()
+    assert np.isfinite(gx[[0, 2]]).all()
+
+
+ROWS = [  # logits of a row, and the answer that they are
+    ((0.0, 1.0, 1.0), 1),
+    ((1.0, 1.0, 1.0), 0),
+    ((-INF, -INF, -1.0), 2),
+    ((-INF, -INF, -INF), 0),
+    ((3.0, NAN, INF), 1),
+    ((3.0, NAN, NAN), 1),
+    ((NAN, 5.0, NAN), 0),
+]
+
+
+@pytest.mark.parametrize("impl", ["xp", "raw", "cpu"])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_an_answer_is_the_first_of_the_largest(impl, device):
+    where = CPU if impl == "cpu" else device
+    logits = np.array([row for row, _ in ROWS], SINGLE)
+    for answer in range(3):
+        arguments = logits, np.full(len(ROWS), answer, np.int32), 0.0, np.array([10, 20], SINGLE)
+        _, totals, _ = run("cross_entropy", impl, "forward", arguments, where)
+        assert totals[1] == 20 + sum(right == answer for _, right in ROWS)
+
+
+@pytest.mark.parametrize("impl", ["xp", "raw", "cpu"])
+@pytest.mark.parametrize("shape", [(19, 37), (300, 230)])
+def test_sums_are_added_to_in_place(impl, shape, device):
+    """Twice the same batch, of one block and of three."""
+    where = CPU if impl == "cpu" else device
+    rng = np.random.default_rng(0)
+    logits, target = tie_free(rng, shape, SINGLE), rng.integers(0, shape[1], shape[0]).astype(np.int32)
+    target[:7] = logits[:7].argmax(1)
+    arguments = [where.asarray(array) for array in (logits, target)]
+    loss, batch, gx = kernels.load("cross_entropy", impl).forward(*arguments, 0.1)
+    sums = where.asarray(np.array([0.5, 100], SINGLE))
+    for times in (1, 2):
+        out = None, sums, None
+        again = kernels.load("cross_entropy", impl).forward(*arguments, 0.1, sums, out)
+        assert again[1] is sums
+        np.testing.assert_array_equal(to_host(again[0]), to_host(loss))
+        np.testing.assert_array_equal(to_host(again[2]), to_host(gx))
+        right = (logits.argmax(1) == target).sum()
+        assert right >= 7
+        expected = 0.5 + times * len(logits) * float(loss), 100 + times * right
+        assert to_host(sums).tolist() == pytest.approx(expected, rel=1e-6)
+        assert to_host(batch)[1] == right
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3, 1.0])
 def test_large_logits_and_many_rows(smoothing, device):
-    """More rows than the 256 partial sums that one pass of the last block takes, logits that exp would overflow."""
+    """More rows than one block computes at a time, logits that exp would overflow."""
     rng = np.random.default_rng(0)
     logits, target = rng.uniform(-300, 300, (2100, 3)).astype(SINGLE), rng.integers(0, 3, 2100).astype(np.int32)
     arguments = logits.astype(np.float64), target, smoothing
-    for found, expected in zip(
+    for found, expected, size in zip(
         run("cross_entropy", "raw", "forward", (logits, target, smoothing), device),
         kernels.load("cross_entropy", "xp").forward(*arguments),
+        (600, 600 * 2100, 2 / 2100),
         strict=True,
     ):
-        assert_close(found, expected, 3, 600, SINGLE)
+        assert_close(found, expected, 3, size, SINGLE)
 
 
 def test_the_workspaces(device):
@@ -288,10 +333,12 @@ def test_the_workspaces(device):
     x, w, b = first_call("linear")
     size = workspace_size(len(x), len(w), x.shape[1])
     assert size == 2 * 5 * 67, "this sum is one that is split"
+    assert cross_entropy_raw.workspace_size(*logits.shape) == 6, "two sums of three blocks"
+    assert cross_entropy_raw.workspace_size(512, 10) == 0, "one block and one launch"
     normalised = first_call("batch_norm")
     assert batch_norm_raw.workspace_size(3, 2, 47 * 31) == 8, "two numbers for two parts of two channels"
     for op, arguments, needed in (
-        ("cross_entropy", (logits, target, smoothing), 3),
+        ("cross_entropy", (logits, target, smoothing), 6),
         ("linear", (x, w, b), size),
         ("batch_norm", normalised, 8),
     ):
