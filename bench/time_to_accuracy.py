@@ -25,7 +25,8 @@ from machine import describe, describe_gpu
 from gpucnn.backend import to_host
 from gpucnn.cli.output import Output
 from gpucnn.cli.recipe import make_schedule, with_recipe
-from gpucnn.cli.train import Run, train
+from gpucnn.cli.run import Run
+from gpucnn.cli.train import train
 
 RESULT = Path(__file__).parent / "results" / "gpu-race.json"
 SUBJECTS = ("gpucnn", "torch eager", "torch reduce-overhead")

@@ -16,8 +16,9 @@ from .environment import environment
 from .output import Output
 from .progress import Progress
 from .recipe import with_recipe
+from .run import Run
 from .stop import StopBetweenSteps
-from .train import Run, train
+from .train import train
 
 QUICK = "none, for --quick decides nothing"
 _OF_ALL = {"variant", "seed", "test_loss", "images", "test_images", "epochs", "curve"}  # runs do not differ by these

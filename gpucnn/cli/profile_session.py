@@ -15,7 +15,7 @@ from ..roofs import Roofs, roofs
 from ..steps import steps_on
 from ..training import rehearse
 from .output import Output
-from .train import Run
+from .run import Run
 
 # Flags of train that mean nothing to a few steps.
 FIXED: dict[str, Any] = {"epochs": 1, "limit_batches": None, "dry_run": True, "output_dir": None, "overwrite": False}
