@@ -6,7 +6,7 @@ AUXILIARY = Claim(
     "auxiliary-classifiers",
     "Classifiers on layers half way, which training alone has, make the network more accurate, by about half a point.",
     "Szegedy et al. 2014, Going deeper with convolutions (arXiv:1409.4842), section 5",
-    "--dataset cifar10 --epochs 5 --batch-size 64 --lr 0.1",
+    "--dataset cifar10 --epochs 4 --batch-size 64 --lr 0.1",
     {"auxiliary": "--model googlenet-lite-aux", "without": "--model googlenet-lite"},
     [Above("auxiliary", "without", 0.005)],
     images=(5_000, 1_000),
@@ -19,7 +19,7 @@ TRANSFORMER = Claim(
     "--dataset cifar10 --epochs 6 --batch-size 64",
     {"cnn": "--model tinytorch-cifar", "vit": "--model vit-tiny"},
     [Above("cnn", "vit", 0.05)],
-    images=(2_500, 1_000),
+    images=(2_000, 1_000),
 )
 
 DEGRADATION = Claim(
@@ -32,5 +32,5 @@ DEGRADATION = Claim(
         Above("plain56", "plain20", 0.1, "train_loss"),
         Above("resnet20", "resnet56", -0.05, "train_loss"),
     ],
-    images=(3_000, 500),
+    images=(2_500, 500),
 )

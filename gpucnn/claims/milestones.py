@@ -84,7 +84,7 @@ ALEXNET_CIFAR10 = Claim(
     "alexnet-lite-cifar10",
     "Five convolutions, with dropout and augmentation, come to 75 % and more on CIFAR-10.",
     "Reddi et al., TinyTorch (cs249r_book), the aim of its course; the network is after Krizhevsky et al. 2012",
-    "--dataset cifar10 --model alexnet-lite --epochs 8",
+    "--dataset cifar10 --model alexnet-lite --epochs 6",
     {"alexnet-lite": ""},
     [Within("alexnet-lite", 0.75)],
     seeds=1,

@@ -1,6 +1,6 @@
 """What keeps a network from learning its training images by heart: pooled heads, dropout and augmentation.
 
-5,000 images, seen 15 times, are few enough to be learnt by heart.
+5,000 images, seen 12 times, are few enough to be learnt by heart.
 """
 
 from ..layers import Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU
@@ -29,7 +29,7 @@ HEAD = Claim(
     "Global average pooling in place of fully connected layers overfits less, is more accurate, and has a fraction of "
     "the parameters.",
     "Lin, Chen and Yan 2013, Network in network (arXiv:1312.4400), section 4.6: 89.6 % and 88.4 % on CIFAR-10",
-    "--dataset cifar10 --epochs 15 --batch-size 64 --augment none",
+    "--dataset cifar10 --epochs 12 --batch-size 64 --augment none",
     {"global average": SimpleCNN, "fully connected": FullyConnectedHead},
     [Above("global average", "fully connected", 0.01), Times("fully connected", "global average", 10, "parameters")],
     images=(5_000, 2_000),
@@ -70,7 +70,7 @@ DROPOUT = Claim(
     "dropout",
     "Dropout in front of the linear layers makes a network more accurate on images that it has not seen.",
     "Srivastava et al. 2014, Dropout, table 4: from 85.0 % to 85.7 % on CIFAR-10 in fully connected layers alone",
-    "--dataset cifar10 --epochs 15 --batch-size 64 --lr 0.02 --augment none",
+    "--dataset cifar10 --epochs 12 --batch-size 64 --lr 0.02 --augment none",
     {"dropout": Dropped, "no dropout": Undropped},
     [Above("dropout", "no dropout", 0.007)],
     images=(5_000, 2_000),
@@ -80,7 +80,7 @@ AUGMENTATION = Claim(
     "augmentation",
     "Pictures that are shifted and mirrored at random keep a network from overfitting.",
     "Krizhevsky, Sutskever and Hinton 2012, ImageNet classification with deep CNNs, section 4.1",
-    "--dataset cifar10 --model tinytorch-cifar --epochs 15 --batch-size 64",
+    "--dataset cifar10 --model tinytorch-cifar --epochs 12 --batch-size 64",
     {"crop and flip": "--augment crop,flip", "as they are": "--augment none"},
     [Above("crop and flip", "as they are", 0.02), Above("as they are", "crop and flip", 0.05, "train_accuracy")],
     images=(5_000, 2_000),
