@@ -1,12 +1,13 @@
 """The tables of docs/claims.md, from what `gpucnn reproduce` wrote to results/claims."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpucnn.claims import CLAIMS
+from gpucnn.claims import CLAIMS, spread, values, words
 from gpucnn.cli.claim_record import quantities
-from gpucnn.cli.reproduce import spread
 
 RESULTS = Path(__file__).parent / "results" / "claims"
 NOT_YET = "not run yet"
@@ -21,50 +22,50 @@ def records(folder: Path = RESULTS) -> list[dict[str, Any]]:
 
 def claims() -> str:
     """A row a claim and device: what is claimed, by whom, and the verdict."""
-    rows = ["| claim | what is claimed | by | verdict | device |", "|---|---|---|---|---|"]
+    heads = ("claim", "what is claimed", "by", "verdict", "device")
     found = records()
-    for record in found:
-        link = f"[{record['claim']}](#{record['claim']})"
-        cells = [link, record["says"], record["by"], record["verdict"], _where(record)]
-        rows.append(f"| {' | '.join(cells)} |")
-    missing = CLAIMS.keys() - {record["claim"] for record in found}
-    rows += [
-        f"| {name} | {CLAIMS[name].says} | {CLAIMS[name].by} | {NOT_YET} | |" for name in CLAIMS if name in missing
+    rows = [
+        (f"[{each['claim']}](#{each['claim']})", each["says"], each["by"], each["verdict"], _where(each))
+        for each in found
     ]
-    return "\n".join(rows)
+    ran = {each["claim"] for each in found}
+    return _table(
+        heads, rows + [(name, each.says, each.by, NOT_YET, "") for name, each in CLAIMS.items() if name not in ran]
+    )
 
 
 def claims_count() -> str:
     """How many there are, and what became of them."""
-    verdicts = [record["verdict"] for record in records()]
-    counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
-    return (
-        f"Of {len(CLAIMS)} claims: {', '.join(f'{count} {verdict}' for verdict, count in counts.items()) or NOT_YET}."
-    )
+    counts = Counter(record["verdict"] for record in records())
+    return f"Of {len(CLAIMS)} claims: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}."
 
 
 def claims_runs() -> str:
     """Of each claim the budget, a table of what its variants came to, and which criteria hold."""
-    parts = []
-    for record in records():
-        runs, defined = record["runs"], record["definition"]
-        columns = quantities(runs)
-        names = dict.fromkeys(run["variant"] for run in runs)
-        rows = [f"| | {' | '.join(what.replace('_', ' ') for what in columns)} |", "|---" * (len(columns) + 1) + "|"]
-        for name in names:
-            cells = [spread(what, [run[what] for run in runs if run["variant"] == name]) for what in columns]
-            rows.append(f"| {name} | {' | '.join(cells)} |")
-        seeds, first = defined["seeds"], runs[0]
-        budget = (
-            f"Each: `gpucnn train {defined['flags']}`, {first['epochs']} epochs of {first['images']:,} images, "
-            f"{first['test_images']:,} test images, {seeds} seed{'s' * (seeds > 1)}; on {_where(record)}, "
-            f"{record['environment']['cpu']}."
-        )
-        judged = [f"- {'yes' if each['holds'] else 'no'}: {each['criterion']}" for each in record["criteria"]]
-        head = f"### {record['claim']}\n\n{record['says']}\n\n{budget}\n"
-        parts.append("\n".join([head, *rows, "", *judged, "", f"**{record['verdict']}**"]))
-    return "\n\n".join(parts) or NOT_YET
+    return "\n\n".join(map(_section, records()))
+
+
+def _section(record: dict[str, Any]) -> str:
+    runs, defined = record["runs"], record["definition"]
+    columns, first, seeds = quantities(runs), runs[0], defined["seeds"]
+    rows = []
+    for name, how in defined["variants"].items():
+        flags = f" (`{how}`)" if how.startswith("--") else ""
+        rows.append((name + flags, *(spread(what, values(runs, name, what)) for what in columns)))
+    budget = (
+        f"`gpucnn train {defined['flags']}`: {first['epochs']} epochs of {first['images']:,} images, "
+        f"{first['test_images']:,} test images, {seeds} seed{'s' * (seeds > 1)}; {_where(record)}, "
+        f"{record['environment']['cpu']}."
+    )
+    judged = "\n".join(f"- {'yes' if each['holds'] else 'no'}: {each['criterion']}" for each in record["criteria"])
+    table = _table(("", *map(words, columns)), rows)
+    parts = f"### {record['claim']}", record["says"], budget, table, judged, f"**{record['verdict']}**"
+    return "\n\n".join(parts)
 
 
 def _where(record: dict[str, Any]) -> str:
     return f"{record['device']}, kernels {record['kernels']['conv2d']}"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))

@@ -51,8 +51,17 @@ def test_every_claim_runs(random_pictures):
         assert record["verdict"] == "none, for --quick decides nothing"
         assert len(record["criteria"]) == len(CLAIMS[name].criteria)
         assert all(np.isfinite(run["train_loss"]) and run["epochs"] == 1 for run in record["runs"])
+        for run in record["runs"]:
+            network = CLAIMS[name].variants[run["variant"]]
+            assert isinstance(network, str) or run["parameters"] == size_of(network, CLAIMS[name])
         assert json.loads(Path(f"runs/claims/{name}-quick.json").read_text()) == record
     assert len(list(Path("runs/claims").iterdir())) == len(CLAIMS)
+
+
+def size_of(network, claim):
+    """Parameters of one of the claim's own networks."""
+    shape = SHAPES[claim.flags.split()[1]]
+    return sum(parameter.data.size for parameter in network(shape, 10).parameters())
 
 
 def run(variant, seed, **values):
@@ -194,16 +203,20 @@ def test_missing_data(monkeypatch, tmp_path):
     )
 
 
+def test_a_folder_that_cannot_be_is_refused_before_the_first_run(trained):
+    Path("file").touch()
+    fail("reproduce cnn-vs-mlp-digits --output-dir file/out", 2, "cannot write to file/out", "--output-dir")
+    assert not trained
+
+
 def test_networks_of_claims_have_the_parameters_that_they_tell():
     told = 0
     for each in CLAIMS.values():
-        shape = SHAPES[each.flags.split()[1]]
         for network in each.variants.values():
             count = not isinstance(network, str) and re.search(r"([\d,]+) parameters", network.__doc__ or "")
             if count:
                 told += 1
-                found = sum(parameter.data.size for parameter in network(shape, 10).parameters())
-                assert found == int(count[1].replace(",", "")), network
+                assert size_of(network, each) == int(count[1].replace(",", "")), network
     assert told >= 12
 
 

@@ -5,9 +5,9 @@
 
 from ..errors import nearest
 from . import convolution, depth, design, milestones, overfitting
-from .claim import Claim, Trained, shown, values, words
+from .claim import Claim, Trained, spread, values, words
 
-__all__ = ["CLAIMS", "Claim", "Trained", "claim_named", "shown", "values", "words"]
+__all__ = ["CLAIMS", "Claim", "Trained", "claim_named", "spread", "values", "words"]
 
 CLAIMS: dict[str, Claim] = {
     each.name: each

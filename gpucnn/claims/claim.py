@@ -153,3 +153,9 @@ def shown(what: str, value: float) -> str:
     if "accuracy" in what:
         return f"{value:.1%}"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
+
+
+def spread(what: str, found: Sequence[float]) -> str:
+    """The mean of what the seeds gave, and from where to where it spreads, for people."""
+    least, most = shown(what, min(found)), shown(what, max(found))
+    return shown(what, mean(found)) + (f" ({least} to {most})" if least != most else "")

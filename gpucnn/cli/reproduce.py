@@ -1,5 +1,6 @@
 """`gpucnn reproduce`: put what is claimed of convolutional networks to the test."""
 
+import os
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import click
 
 from ..backend import parse_device
-from ..claims import CLAIMS, Claim, claim_named, shown, values, words
+from ..claims import CLAIMS, Claim, claim_named, spread, values, words
 from ..data import load
+from ..errors import UsageError
 from .claim_record import Record, quantities
 from .options import device_options, json_option, threads_option
 from .output import Output, short
@@ -43,6 +45,7 @@ def reproduce(
         output.next("reproduce", "--all" if all_ or not names else names[0])
         return
     folder = flags.pop("output_dir")
+    _require_folder(folder)
     device, why = parse_device(flags["device"], flags["kernels"], flags["fuse"], True, flags["precision"])
     output.say(f"{device} ({why}), kernels {device.kernels_in_words()}")
     load_once = lru_cache(partial(load, download=flags["download"]))
@@ -59,6 +62,13 @@ def reproduce(
         _conclude(record, output)
         records.append(record.as_json())
     output.result({"claims": records})
+
+
+def _require_folder(folder: Path) -> None:
+    """UsageError, before anything is trained, where it is no folder and cannot become one."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UsageError(f"cannot write to {folder}", "choose another folder: --output-dir DIR")
 
 
 def _introduce(claim: Claim, output: Output) -> None:
@@ -79,10 +89,3 @@ def _conclude(record: Record, output: Output) -> None:
     for criterion in record.claim.criteria:
         output.say(f"{'yes' if criterion.holds(record.runs) else 'no '}  {criterion}")
     output.say(f"{record.claim.name}: {record.verdict()}; in {short(record.path)}")
-
-
-def spread(what: str, values: list[float]) -> str:
-    """The mean, and from where to where the seeds spread."""
-    least, most = (shown(what, value) for value in (min(values), max(values)))
-    mean = shown(what, sum(values) / len(values))
-    return mean if least == most else f"{mean} ({least} to {most})"
