@@ -358,7 +358,7 @@ JSON = st.recursive(
 
 @st.composite
 def descriptions(draw, right):
-    """A run's description with some of its values exchanged, or their elements."""
+    """A run's description with some of its values exchanged, or their elements, one taken away, or one added."""
     meta = dict(right)
     for _ in range(draw(st.integers(0, 2))):
         name = draw(st.sampled_from(sorted(meta)))
@@ -378,8 +378,11 @@ def descriptions(draw, right):
                 )
             )
         meta[name] = value
-    if draw(st.integers(0, 20)) == 20:
-        del meta[draw(st.sampled_from(sorted(meta)))]
+    match draw(st.integers(0, 20)):
+        case 20:
+            del meta[draw(st.sampled_from(sorted(meta)))]
+        case 18 | 19:
+            meta["another"] = draw(JSON)
     return meta
 
 

@@ -4,6 +4,7 @@ A reader may refuse what it is given, in one line that says what is wrong and on
 raise anything else, take a second, or take a gibibyte.
 """
 
+import io
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,7 @@ from hypothesis import strategies as st
 from gpucnn import CPU, checkpoint
 from gpucnn.backend import own_kernels
 from gpucnn.cli.resume import RESUMED
-from gpucnn.cli.run_folder import METRICS, WEIGHTS, RunFolder, read_metrics, restore
+from gpucnn.cli.run_folder import METRICS, PREVIOUS, WEIGHTS, RunFolder, read_metrics, restore
 from gpucnn.cli.train import train
 from gpucnn.cli.weights import start_from
 from gpucnn.data import cifar10, folder, mnist
@@ -220,12 +221,17 @@ RUN = {
 }  # fmt: skip
 
 
+def written(state: checkpoint.State) -> bytes:
+    """The file of a checkpoint."""
+    contents = []
+    with patch.object(checkpoint, "write_atomic", lambda path, content, keep: contents.append(content)):
+        checkpoint.save_state(Path(), state)
+    return contents[0]
+
+
 def read_run(given: dict, place: Path) -> None:
     path = place / "run.safetensors"
-    with patch.object(
-        checkpoint, "write_atomic", lambda path, content, keep: path.write_bytes(content)
-    ):  # without fsync
-        checkpoint.save_weights(path, STATE, given)
+    path.write_bytes(written(checkpoint.State(STATE, {}, given)))
     model, meta = restore(path, CPU)
     assert model.num_classes == len(meta["classes"])
 
@@ -235,21 +241,39 @@ DATA = SimpleNamespace(name="digits", classes=("a", "b", "c"), sha256="0" * 64)
 RESUMABLE = {
     "model": "linear", "classes": ["a", "b", "c"], "data_sha256": DATA.sha256, "epoch": 2, "step": 1,
     "sums": [0.5, 3.0], "seconds": 0.25,
-    "config": {"model": "linear", "dataset": "digits", "epochs": 5, "lr_scheduler": "step"},
+    "config": {"model": "linear", "dataset": "digits", "epochs": 5, "lr_scheduler": "step", "graph": True},
 }  # fmt: skip
 
 
-def read_resumed(given: dict, place: Path) -> None:
-    with patch.object(
-        checkpoint, "write_atomic", lambda path, content, keep: path.write_bytes(content)
-    ):  # without fsync
-        checkpoint.save_state(place / WEIGHTS, checkpoint.State(STATE, OPTIMIZER, given))
-    with click.Context(train) as context:  # which lets go of the folder, however this ends
-        train.parse_args(context, ["--resume", str(place), "--epochs", "5"])
-        resumed = context.meta[RESUMED]
-        resumed.refuse_others(context, context.params)
-        model = small_model()
-        resumed.load_into(model, SGD(model.named_parameters(), lr=0.1, momentum=0.9), DATA)
+RESUME = ("--resume", "RUN", "--model", "linear", "--epochs", "5")
+WORDS = (
+    (), RESUME[:2], ("--resume", "RUN/nothing"), (*RESUME, "--epochs", "1"), (*RESUME, "--overwrite"),
+    (*RESUME, "--device", "cpu"), (*RESUME, "--lr", "0.5"),
+)  # fmt: skip
+
+
+def resumable(meta: dict) -> bytes:
+    """The file of a checkpoint that says `meta` of itself."""
+    return written(checkpoint.State(STATE, OPTIMIZER, meta))
+
+
+def alone(meta: dict) -> tuple[dict[str, bytes | None], tuple[str, ...]]:
+    """The same with nothing beside it, and the words that ask for it."""
+    return {WEIGHTS: resumable(meta), PREVIOUS: None}, RESUME
+
+
+def read_resumed(given: tuple[dict[str, bytes | None], tuple[str, ...]], place: Path) -> None:
+    contents, words = given
+    for name, content in contents.items():
+        (place / name).unlink(missing_ok=True)
+        if content is not None:
+            (place / name).write_bytes(content)
+    with click.Context(train) as context, redirect_stderr(io.StringIO()):  # which lets go of the folder at the end
+        train.parse_args(context, [word.replace("RUN", str(place)) for word in words])
+        if resumed := context.meta.get(RESUMED):
+            resumed.refuse_others(context, context.params)
+            model = small_model()
+            resumed.load_into(model, SGD(model.named_parameters(), lr=0.1, momentum=0.9), DATA)
 
 
 EPOCHS = [asdict(Epoch(i, 1.5, 0.25, 1.25, 0.5, 0.1, 2.0, 100.0)) for i in (1, 2)]
@@ -296,6 +320,16 @@ METADATA = st.sampled_from(
 
 KERNEL = b'extern "C" __global__ void conv2d_forward'
 VERSION_AND_OTHERS = st.just({"gpucnn": '{"version": 1}'}) | st.dictionaries(st.just("gpucnn"), METADATA | files.JSON)
+
+
+CHECKPOINTS = st.one_of(  # of a run: none, whole, damaged, with other things in them
+    st.none(),
+    st.just(resumable(RESUMABLE)),
+    files.damaged(resumable(RESUMABLE)),
+    files.safetensors(STATE, VERSION_AND_OTHERS),
+    files.descriptions(RESUMABLE).map(resumable),
+    files.descriptions(RESUMABLE["config"]).map(lambda config: resumable(RESUMABLE | {"config": config})),
+)
 
 
 def described(**header):
@@ -360,19 +394,28 @@ READERS = {
     ),
     "runs to resume": Reader(
         read_resumed,
-        st.one_of(
-            files.descriptions(RESUMABLE),
-            files.descriptions(RESUMABLE["config"]).map(lambda config: RESUMABLE | {"config": config}),
+        st.tuples(
+            st.fixed_dictionaries({WEIGHTS: CHECKPOINTS, PREVIOUS: CHECKPOINTS}),
+            st.integers(0, 3).flatmap(lambda die: st.just(RESUME) if die else st.sampled_from(WORDS)),
         ),
         {
-            "gpucnn/cli/resume.py": ("position_of", "Resumed.load_into")
-        },  # the way back to `previous`, and ranks: test_cli_resume.py
+            "gpucnn/cli/resume.py": (
+                "read_run",
+                "_newest",
+                "_training",
+                "position_of",
+                "Resumed.refuse_others",
+                "Resumed.load_into",
+            ),
+            "gpucnn/cli/run_folder.py": ("RunFolder.open", "RunFolder.newest"),
+            "gpucnn/cli/config.py": ("flag_values", "_type_of"),
+        },
         {
-            "an epoch beyond all numbers": RESUMABLE | {"epoch": 1e999},
-            "an epoch before the first": RESUMABLE | {"epoch": -1},
-            "a loss of 400 digits": RESUMABLE | {"sums": [10**400, 0]},
-            "classes that are a number": RESUMABLE | {"classes": 3},
-            "a configuration without flags": RESUMABLE | {"config": {}},
+            "an epoch beyond all numbers": alone(RESUMABLE | {"epoch": 1e999}),
+            "an epoch before the first": alone(RESUMABLE | {"epoch": -1}),
+            "a loss of 400 digits": alone(RESUMABLE | {"sums": [10**400, 0]}),
+            "classes that are a number": alone(RESUMABLE | {"classes": 3}),
+            "a configuration without flags": alone(RESUMABLE | {"config": {}}),
         },
     ),
     "metrics of runs": Reader(
@@ -389,7 +432,7 @@ READERS = {
     "configurations in TOML": Reader(
         read_config,
         files.tables(),
-        {"gpucnn/cli/config.py": ("_read", "_type_of")},
+        {"gpucnn/cli/config.py": ("_read", "flag_values", "_type_of")},
         {
             "a rate of 40,000 bits": b"lr = 0x" + b"f" * 9999,
             "a number of 5,000 digits": b"epochs = " + b"9" * 5000,

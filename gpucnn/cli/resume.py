@@ -11,7 +11,7 @@ from ..data import Dataset
 from ..errors import DataError, UsageError
 from ..module import Module
 from ..optim import Optimizer
-from ..parallel import connect
+from ..parallel import Ranks, connect
 from ..training import Position
 from .config import flag_values
 from .notes import note
@@ -78,20 +78,37 @@ def settings(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_run(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    """Callback of the eager option --resume: the run's settings become the defaults of the other flags."""
+    """Callback of the eager option --resume: the run's settings become the defaults of the other flags. Collective."""
     ranks = connect()
-    if len({given is None for given in ranks.gather(path)}) > 1:
-        raise UsageError("some ranks have --resume, and some have not", "start all ranks with the same command")
+    _require_all_or_none(ranks, path)
     if path is None:
         return
-    folder, state = None, None
-    if ranks.rank == 0:  # the folder is its own, and may be on its machine alone
-        folder = RunFolder.open(path)
-        context.call_on_close(folder.close)
-        state, fault = folder.newest()
-        if fault:
-            note(f"{fault}; going on from the checkpoint before it")
+    # the folder is rank 0's own, and may be on its machine alone
+    folder, state = _newest(context, path) if ranks.rank == 0 else (None, None)
     state = ranks.broadcast(state)
+    position, config = _training(path, state)
+    context.default_map = {**(context.default_map or {}), **flag_values(context, config, path)}
+    context.meta[RESUMED] = Resumed(folder, path, state, position)
+
+
+def _require_all_or_none(ranks: Ranks, path: Path | None) -> None:
+    """Collective: UsageError where --resume was given to some ranks alone."""
+    if len({given is None for given in ranks.gather(path)}) > 1:
+        raise UsageError("some ranks have --resume, and some have not", "start all ranks with the same command")
+
+
+def _newest(context: click.Context, path: Path) -> tuple[RunFolder, State]:
+    """The folder, locked until the command ends, and its newest good checkpoint; a note where that is not the last."""
+    folder = RunFolder.open(path)
+    context.call_on_close(folder.close)
+    state, fault = folder.newest()
+    if fault:
+        note(f"{fault}; going on from the checkpoint before it")
+    return folder, state
+
+
+def _training(path: Path, state: State) -> tuple[Position, dict[str, Any]]:
+    """Where in its run a checkpoint is, and the flags of the run; DataError where it has no state of training."""
     try:
         position, config = position_of(state), dict(state.meta["config"])
         whole = isinstance(state.meta["classes"], list) and {"epochs", "lr_scheduler"} <= set(config)
@@ -102,8 +119,7 @@ def read_run(context: click.Context, parameter: click.Parameter, path: Path | No
             f"{path} holds the weights of a model, and not the state of its training",
             "it can be evaluated (gpucnn eval), not resumed: train anew",
         ) from None
-    context.default_map = {**(context.default_map or {}), **flag_values(context, config, path)}
-    context.meta[RESUMED] = Resumed(folder, path, state, position)
+    return position, config
 
 
 RESUMED = "gpucnn.resumed"
