@@ -7,6 +7,7 @@ may pierce it.
 
 import json
 import logging
+import math
 import os
 import time
 from contextlib import suppress
@@ -27,6 +28,10 @@ class Roofs:
     gflops: float
     gbs: float
 
+    def __post_init__(self) -> None:
+        if not all(0 < roof < math.inf for roof in (self.gflops, self.gbs)):
+            raise ValueError(f"roofs are positive, got {self}")
+
     def seconds(self, cost: Cost) -> float:
         """The least that `cost` takes."""
         return 1e-9 * max(cost.flops / self.gflops, cost.bytes / self.gbs)
@@ -43,10 +48,10 @@ def roofs(device: Device, again: bool = False) -> Roofs | None:
         return None
     file, name = cache_folder() / "roofs.json", _name(device)
     kept: dict[str, dict[str, float]] = {}
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError, TypeError, RecursionError):  # none, or damaged
         kept = dict(json.loads(file.read_text()))
     if not again:
-        with suppress(KeyError, TypeError):
+        with suppress(KeyError, TypeError, ValueError):
             return Roofs(**kept[name])
     gflops, gbs, alone = _measured(device)
     found = Roofs(float(f"{gflops:.4g}"), float(f"{gbs:.4g}"))

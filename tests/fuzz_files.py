@@ -437,3 +437,61 @@ def sources(draw, tokens):
     """The text of a .cu file, changed token by token."""
     parts = draw(shuffled_parts([token.encode() for token in tokens], st.sampled_from(ODD_TOKENS).map(str.encode), 4))
     return sometimes(draw, damaged(b"".join(parts), 1), b"".join(parts), 8)
+
+
+@st.composite
+def reports(draw, right):
+    """{report: text} of nsys as CSV, some changed line by line, a cell of a line exchanged, or all of one left out."""
+    texts = {}
+    for name, text in right.items():
+        lines = text.splitlines(keepends=True)
+        if draw(st.booleans()):
+            lines = draw(shuffled_parts(lines, st.sampled_from(ODD_LINES), 2))
+        if lines and draw(st.booleans()):
+            place = draw(st.integers(0, len(lines) - 1))
+            cells = lines[place].split(b",")
+            cells[draw(st.integers(0, len(cells) - 1))] = draw(st.sampled_from(ODD_CELLS))
+            lines[place] = b",".join(cells)
+        texts[name] = sometimes(draw, damaged(b"".join(lines), 1), b"".join(lines), 4)
+    if draw(st.integers(0, 30)) == 30:
+        del texts[draw(st.sampled_from(sorted(texts)))]
+    return texts
+
+
+ODD_CELLS = (
+    b"", b"nan", b"inf", b"-5", b"1e400", b"9" * 5000, b"1,000", b'"', b'"1,0', b"Start (ns)", b"Start", b"Name (ns)",
+    b"TID (us)", b"CorrID (s)", b"gpucnn:step", b"gpucnn:" + b"x" * 9999, b"\xff", b"\0", b"77", b"$x$", b"void f<<<(",
+)  # fmt: skip
+ODD_LINES = (
+    b"\n", b"Start (ns),Name\n", b'"\n', b"x" * 200_000 + b"\n", b'"' + b"y," * 100_000 + b"\n", b"," * 9999 + b"\n",
+    b"Start (fortnights),End (ns),Duration (ns),Name,PID,TID,CorrId,Strm\n",
+)  # fmt: skip
+
+
+@st.composite
+def changed(draw, right):
+    """`right`, which is as JSON takes it, with the values in one or two places exchanged, taken away, or joined."""
+    found = json.loads(json.dumps(right))
+    for _ in range(draw(st.integers(0, 2))):
+        place = found
+        while (keys := list(place) if isinstance(place, dict) else range(len(place))) and (
+            isinstance(below := place[key := draw(st.sampled_from(keys))], dict | list) and draw(st.integers(0, 3))
+        ):
+            place = below
+        value = draw(JSON | st.sampled_from((-1, 0, 1e999, 10**400, 1e-320, "$\\x$", [], {}, None)))
+        match draw(st.sampled_from(("exchange", "exchange", "remove", "add"))):
+            case "exchange" if keys:
+                place[key] = value
+            case "remove" if keys:
+                del place[key]
+            case "add" if isinstance(place, dict):
+                place["another"] = value
+    return found
+
+
+@st.composite
+def answers(draw, right):
+    """The output of a command with --json, which says `right`."""
+    text = json.dumps(draw(changed(right))).encode()
+    text = sometimes(draw, st.sampled_from((b"", b"null", b"[" * 100_000, b"\xff", b"9" * 5000)), text, 20)
+    return b"a line\n" * draw(st.integers(0, 1)) + sometimes(draw, damaged(text, 1), text, 8)

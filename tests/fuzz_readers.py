@@ -13,7 +13,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, redirect_stderr
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,15 +25,23 @@ import fuzz_files as files
 import hypothesis
 import numpy as np
 from hypothesis import strategies as st
+from nsys_reports import reports
 
 from gpucnn import CPU, checkpoint
 from gpucnn.backend import own_kernels
+from gpucnn.cli import drawings
+from gpucnn.cli.figures import are_rows, read_figures
+from gpucnn.cli.output import Output
+from gpucnn.cli.plot import points
+from gpucnn.cli.profile import recorded
+from gpucnn.cli.profile_report import Report
 from gpucnn.cli.resume import RESUMED
 from gpucnn.cli.run_folder import METRICS, PREVIOUS, WEIGHTS, RunFolder, read_metrics, restore
 from gpucnn.cli.train import train
 from gpucnn.cli.weights import start_from
 from gpucnn.data import cifar10, folder, mnist
 from gpucnn.errors import GpucnnError
+from gpucnn.measure import nsys
 from gpucnn.models import MODELS
 from gpucnn.optim import SGD
 from gpucnn.training import Epoch
@@ -288,6 +296,47 @@ def read_rows(given: tuple[bytes, int], place: Path) -> None:
         assert all(isinstance(value, int | float) for value in asdict(epoch).values())
 
 
+FACTS = {
+    "model": "lenet",
+    "dataset": "cifar10",
+    "batch_size": 128,
+    "device": "cuda:0",
+    "kernels": "raw",
+    "steps": 2,
+    "plain_step_us": 95.5,
+    "costs": {"features.0.forward": {"flops": 10**9, "bytes": 10**6}, "optimizer": {"flops": 0, "bytes": 99}},
+    "roofs": {"gflops": 60_000.0, "gbs": 3000.0},
+}
+PASS = {"name": "features.0.forward", "kernels": "raw", "us": 10.0, "gflops": 50.0, "gbs": 9.0, "intensity": 4.0}
+FIGURES = FACTS | {"rows": [PASS, PASS | {"kernels": "numba"}, PASS | {"name": "optimizer", "gflops": None}]}
+
+
+REPORTS = {name: text.encode() for name, text in reports().items()}
+
+
+def read_recorded(given: tuple[dict[str, bytes], bytes | None], place: Path) -> None:
+    texts, facts = given
+    for name in nsys.REPORTS:
+        (place / f"x_{name}.csv").unlink(missing_ok=True)
+    for name, text in texts.items():
+        (place / f"x_{name}.csv").write_bytes(text)
+    (place / "x.json").unlink(missing_ok=True)
+    if facts is not None:
+        (place / "x.json").write_bytes(facts)
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
+        Report(Output(as_json=True), None, place / "trace.json", None).show(
+            "nsys", *recorded(place / "x_cuda_gpu_trace.csv")
+        )
+    found = json.loads(out.getvalue())
+    assert found["step_us"] >= 0 and found["rows"]
+
+
+def read_roofline(given: bytes, place: Path) -> None:
+    (place / "x.json").write_bytes(given)
+    passes = points(drawings, read_figures(place / "x.json", "measure", rows=are_rows)["rows"])
+    assert all(0 < number < 1e19 for _, *numbers in passes for number in numbers)
+
+
 def read_config(given: bytes, place: Path) -> None:
     (place / "c.toml").write_bytes(given)
     train.make_context("train", ["--config", str(place / "c.toml")])
@@ -300,6 +349,23 @@ def read_kernels(given: tuple[str, bytes], place: Path) -> None:
     op, content = given
     (place / "k.cu").write_bytes(content)
     own_kernels(op, str(place / "k.cu"))
+
+
+# Who else looks into a file, and why nobody need damage it.
+_OURS, _LINUX, _HASHED = "of gpucnn itself", "of Linux", "made here, and compared with its hash"
+TRUSTED = {
+    "gpucnn/checkpoint.py": {"save_state": _OURS, "link_atomic": "copied as it is"},
+    "gpucnn/cli/environment.py": {"cpu_name": _LINUX},
+    "gpucnn/cli/ranks.py": {"_code_sha256": _OURS},
+    "gpucnn/data/digits.py": {"_read": _OURS},
+    "gpucnn/memory.py": dict.fromkeys(("_of_the_machine", "_of_the_group", "_of_the_process"), _LINUX),
+    "gpucnn/roofs.py": {"roofs": "numbers of a cache: test_roofs.py damages them"},
+    "kernels/__init__.py": {"source": "the text of a kernel, for its compiler"},
+    "kernels/clock.py": {"last_level_cache": _LINUX},
+    "kernels/cpu/compiled.py": dict.fromkeys(("_digest", "_Locator.get_source_stamp"), _OURS),
+    "kernels/sim/build.py": {"_sources": _OURS},
+    "kernels/sim/compiler.py": dict.fromkeys(("build", "_is_whole"), _HASHED),
+}
 
 
 METADATA = st.sampled_from(
@@ -344,7 +410,7 @@ READERS = {
         read_batches,
         files.batches(),
         {
-            "gpucnn/data/files.py": ("read_members", "_check_size", "_Bounded.read", "_Bounded.__init__"),
+            "gpucnn/data/files.py": ("read_members", "_read_file", "_check_size", "_Bounded.read", "_Bounded.__init__"),
             "gpucnn/data/cifar10.py": ("load", "_batches", "_parse_binary"),
         },
     ),
@@ -427,6 +493,43 @@ READERS = {
             "a loss that is a text": (json.dumps(EPOCHS[0] | {"train_loss": "no"}).encode(), 1),
             "a loss of 400 digits": (json.dumps(EPOCHS[0] | {"train_loss": 10**400}).encode(), 1),
             "fewer epochs than are done": (json.dumps(EPOCHS[0]).encode(), 1 << 31),
+        },
+    ),
+    "reports of nsys": Reader(
+        read_recorded,
+        st.tuples(files.reports(REPORTS), st.none() | st.just(json.dumps(FACTS).encode()) | files.answers(FACTS)),
+        {
+            "gpucnn/measure/nsys.py": (
+                "base_of",
+                "exported",
+                "profile",
+                "_owners",
+                "table",
+                "_head",
+                "_rows",
+                "_number",
+                "short",
+            ),
+            "gpucnn/cli/profile.py": ("_read",),
+            "gpucnn/cli/figures.py": ("read_figures", "are_costs"),
+        },
+        {
+            "a cell of 200,000 characters": ({**REPORTS, nsys.KERNELS: b"x" * 200_000}, None),
+            "a time that is infinite": (
+                {**REPORTS, nsys.KERNELS: REPORTS[nsys.KERNELS].replace(b"25,000", b"inf")},
+                None,
+            ),
+            "other JSON beside it": (REPORTS, b'{"roofs": 3}'),
+        },
+    ),
+    "figures in JSON": Reader(
+        read_roofline,
+        files.answers(FIGURES),
+        {"gpucnn/cli/figures.py": ("read_figures", "are_rows", "_is_row", "_are_roofs")},
+        {
+            "a rate that is a text": json.dumps(FIGURES | {"rows": [PASS | {"gflops": "1"}]}).encode(),
+            "roofs of nothing": json.dumps(FIGURES | {"roofs": {"gflops": 0, "gbs": 0}}).encode(),
+            "100,000 lists in lists": b"[" * 100_000,
         },
     ),
     "configurations in TOML": Reader(

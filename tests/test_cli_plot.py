@@ -213,12 +213,31 @@ def test_a_roofline_of_figures_in_a_file(monkeypatch, tmp_path):
     figure, path = drawn[0]
     assert path == tmp_path / "roofline.png"
     assert "conv.forward, raw, 10 µs, 62%" in words(figure) and "conv.forward, numba" in words(figure)
-    for text in ("", "[]", "{}", "no json"):
+    lines = [json.dumps(found | {"rows": [row | change]}) for change in ({"us": "9"}, {"intensity": 0}, {"name": 3})]
+    lines += [json.dumps(found | {"rows": 3}), json.dumps(found | {"rows": [row], "roofs": {"gflops": 0, "gbs": 1}})]
+    for text in ("", "[]", "{}", "no json", "[" * 100_000, *lines):
         (tmp_path / "other.json").write_text(text)
         fail(f"plot roofline {tmp_path / 'other.json'}", 4, "holds no figures of kernels", "bench kernels --json")
     (tmp_path / "other.json").write_text(json.dumps(found | {"roofs": None, "rows": kinds}))
     fail(f"plot roofline {tmp_path / 'other.json'}", 4, "nothing of it computes under a roof")
     fail("plot roofline missing.json", 4, "missing.json does not exist")
+
+
+def test_names_are_no_mathematics():
+    """Matplotlib reads what stands between two dollars as TeX, and ends where it is none."""
+    name, roofs = r"from $5 to $\frac{9}$", Roofs(100.0, 10.0)
+    epoch = Epoch(1, 1.5, 0.25, 1.25, 0.5, 0.1, 2.0, 100.0)
+    w = np.ones((2, 1, 3, 3))
+    for figure in (
+        drawings.curves(name, [epoch]),
+        drawings.filters(name, w, [name, name]),
+        drawings.matrix(name, w[:, 0, 0]),
+        drawings.features(name, w[0], [("ReLU", w[0])], [(name, 0.5)]),
+        drawings.confusion(name, np.eye(2, dtype=int), [name, name]),
+        drawings.roofline(name, [drawings.Point(name, 1.0, 2.0, 3.0)], roofs),
+    ):
+        assert drawings.encoded(figure, "png")
+        assert name in words(figure).replace(r"\$", "$")
 
 
 def test_no_matplotlib(monkeypatch):

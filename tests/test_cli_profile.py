@@ -40,11 +40,11 @@ def result(line):
     return json.loads(done.stdout), done.stderr
 
 
-def fail(line, fault):
+def fail(line, fault, code=2):
     """One line that says what is wrong, one with what to do, and nothing written."""
     before = sorted(Path().iterdir())
     done = gpucnn(line)
-    assert done.exit_code == 2
+    assert done.exit_code == code
     assert fault in done.stderr and len(done.stderr.splitlines()) == 2 and "\nhint: " in done.stderr
     assert sorted(Path().iterdir()) == before
 
@@ -141,6 +141,17 @@ def test_recorded_csv_without_facts_has_times_alone(tmp_path):
     assert "no GFLOP/s and no roofs" in err
     assert len(check_trace(Path("trace.json").read_text())) == 2 * (5 + 6)  # kernels and ranges of ours
     fail("profile --from trace.json", "needed side by side")
+
+
+def test_recorded_csv_beside_something_else(tmp_path):
+    for name, text in reports().items():
+        (tmp_path / f"old_{name}.csv").write_bytes(text.replace("conv2d", "conv\xff").encode("latin1"))
+    assert "conv\ufffd_forward_gemm" in {
+        row["kernel"] for row in result("profile --from old_cuda_api_trace.csv")[0]["rows"]
+    }
+    for facts in ("", "[]", '{"roofs": 3}', '{"model": "lenet", "roofs": null, "steps": "two"}'):
+        (tmp_path / "old.json").write_text(facts)
+        fail("profile --from old_cuda_api_trace.csv", "old.json holds no figures of kernels", 4)
 
 
 def test_what_does_not_go_together():

@@ -75,11 +75,26 @@ def test_an_empty_report(texts):
         nsys.profile(texts)
 
 
-def test_a_report_whose_times_are_none():
+@pytest.mark.parametrize("time", ["25 us", "", "nan", "inf", "1e300"])
+def test_a_report_whose_times_are_none(time):
     broken = reports(commas=False)
-    broken["cuda_gpu_trace"] = broken["cuda_gpu_trace"].replace("25000", "25 us")
+    broken["cuda_gpu_trace"] = broken["cuda_gpu_trace"].replace("25000", time)
     with pytest.raises(DeviceError, match="a time that is no number"):
         nsys.profile(broken)
+
+
+def test_a_report_that_is_no_csv():
+    broken = reports()
+    broken["cuda_gpu_trace"] = "x" * 200_000 + broken["cuda_gpu_trace"]
+    with pytest.raises(DeviceError, match="no CSV"):
+        nsys.profile(broken)
+
+
+def test_only_times_have_units():
+    """Names and numbers of threads stay text, whatever stands in brackets; a time without a unit is no time."""
+    text = "Start (ns),Name (us),TID (s)\n1000,2,3\n"
+    assert nsys.table(text, "start", "name", "tid") == [{"start": 1.0, "name": "2", "tid": "3"}]
+    assert nsys.table("Start,Name\n1000,f\n", "start", "name") == []
 
 
 def test_other_units_and_what_stands_behind_a_table():

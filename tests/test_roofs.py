@@ -81,7 +81,9 @@ def test_roofs_are_measured_once(measured, tmp_path):
     assert roofs.roofs(Device("sim")) is None
     [file] = (tmp_path / "gpucnn" / "kernels").iterdir()
     assert list(json.loads(file.read_text()).values()) == [{"gflops": 123.5, "gbs": 22.0}]
-    for damaged in ("no json", "[]", '{"x": 1}', json.dumps(dict.fromkeys(json.loads(file.read_text()), 7))):
+    [name] = json.loads(file.read_text())
+    strange = (7, {"gflops": 1}, {"gflops": "1", "gbs": 1}, {"gflops": 0, "gbs": 1}, {"gflops": 1, "gbs": float("nan")})
+    for damaged in ("no json", "[]", '{"x": 1}', "[" * 100_000, *(json.dumps({name: each}) for each in strange)):
         file.write_text(damaged)
         assert roofs.roofs(Device("cpu")).gflops == 123.5
 

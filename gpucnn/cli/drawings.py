@@ -53,7 +53,7 @@ def curves(name: str, epochs: Sequence[Epoch]) -> Figure:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize="small")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.suptitle(f"{name}: {epochs[-1].test_accuracy:.2%} on the test set", fontsize="medium")
+    figure.suptitle(f"{_plain(name)}: {epochs[-1].test_accuracy:.2%} on the test set", fontsize="medium")
     return figure
 
 
@@ -78,13 +78,13 @@ def filters(title: str, w: Array, names: Sequence[str] = ()) -> Figure:
         axes.axis("off")
     for axes, tile, name in zip(grid.flat, tiles, names or map(str, range(len(tiles))), strict=False):
         drawn = axes.imshow(_pixels(tile), "RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
-        axes.set_title(name if single else "", fontsize="small")
+        axes.set_title(_plain(name) if single else "", fontsize="small")
     if ci == 3:
         how = f"the weights of red, green and blue as a colour: grey is 0, full colour ±{largest:.2g}"
     else:
         figure.colorbar(drawn, ax=grid, label="weight", aspect=30, shrink=0.6)
         how = "" if single else "a row is an output channel, a column an input channel"
-    figure.suptitle("\n".join(filter(None, (title + _of(co, ci), how))), fontsize="medium")
+    figure.suptitle("\n".join(filter(None, (_plain(title) + _of(co, ci), how))), fontsize="medium")
     return figure
 
 
@@ -100,7 +100,7 @@ def matrix(title: str, w: Array) -> Figure:
     axes = figure.subplots()
     largest = float(np.abs(w).max()) or 1.0
     drawn = axes.imshow(w, "RdBu_r", vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest")
-    axes.set(title=title, xlabel="input", ylabel="output")
+    axes.set(title=_plain(title), xlabel="input", ylabel="output")
     figure.colorbar(drawn, label="weight")
     return figure
 
@@ -135,11 +135,13 @@ def features(
     _label(figure, grid[-1, :LABEL], "probability")
     axes = figure.add_subplot(grid[-1, LABEL:])
     names, values = zip(*chances, strict=True)
-    axes.barh(range(len(names)), values, color=TEST, tick_label=names)
+    axes.barh(range(len(names)), values, color=TEST, tick_label=[*map(_plain, names)])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.suptitle(f"{title}\neach layer from its least value, black, to its largest, white", fontsize="medium")
+    figure.suptitle(
+        f"{_plain(title)}\neach layer from its least value, black, to its largest, white", fontsize="medium"
+    )
     return figure
 
 
@@ -171,10 +173,10 @@ def roofline(title: str, points: Iterable[Point], roofs: Roofs | None) -> Figure
     most = max((p.us for p in known), default=1.0)
     for i, p in enumerate(known):
         named = i < NAMED
-        label = f"{p.name}, {p.us:,.0f} µs" + (f", {_of_roof(p, roofs):.0%}" if roofs else "")
+        label = f"{_plain(p.name)}, {p.us:,.0f} µs" + (f", {_of_roof(p, roofs):.0%}" if roofs else "")
         axes.scatter(p.intensity, p.gflops, s=20 + 400 * p.us / most, alpha=0.7, color=f"C{i}" if named else "#bbbbbb",
                      label=label if named else None)  # fmt: skip
-    axes.set(xscale="log", yscale="log", xlim=(low, high), title=title)
+    axes.set(xscale="log", yscale="log", xlim=(low, high), title=_plain(title))
     axes.set(xlabel="arithmetic intensity, FLOP/byte", ylabel="GFLOP/s")
     axes.grid(alpha=0.3, which="both", linewidth=0.5)
     if known:
@@ -209,9 +211,10 @@ def confusion(title: str, counts: Array, classes: Sequence[str]) -> Figure:
             if count:
                 colour = "white" if share[true, predicted] > 0.5 else "black"
                 axes.text(predicted, true, str(count), ha="center", va="center", fontsize="x-small", color=colour)
-        axes.set_xticks(range(size), classes, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(size), classes)
-    axes.set(title=title, xlabel="predicted class", ylabel="true class")
+        names = [*map(_plain, classes)]
+        axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(size), names)
+    axes.set(title=_plain(title), xlabel="predicted class", ylabel="true class")
     figure.colorbar(drawn, label="share of the true class", format=PercentFormatter(1, decimals=0), shrink=0.8)
     return figure
 
@@ -219,6 +222,11 @@ def confusion(title: str, counts: Array, classes: Sequence[str]) -> Figure:
 def _pixels(picture: Array) -> Array:
     """(1, h, w) or (3, h, w) as matplotlib takes it."""
     return picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
+
+
+def _plain(text: str) -> str:
+    """`text`, which may come from a file, as it is: between two dollars matplotlib would read mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _by(shape: Sequence[int]) -> str:

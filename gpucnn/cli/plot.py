@@ -1,6 +1,5 @@
 """`gpucnn plot`: pictures of a run."""
 
-import json
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..roofs import Roofs
 from ..summary import layer_outputs
 from ..tensor import Tensor
 from ..training import Epoch, rehearse
+from .figures import are_rows, read_figures
 from .inputs import on_test_images, picture_files
 from .options import data_options, device_options, json_option, threads_option
 from .output import Output, short
@@ -183,20 +183,28 @@ def roofline(drawings: Any, run: Path, device: str, batch_size: int) -> Picture:
     Measured anew for the model of RUN. RUN may also be a file with what --json of `gpucnn bench kernels` or of
     `gpucnn profile` has said.
     """
-    found = _read(run) if run.suffix == ".json" else _measured(run, device, batch_size)
-    kinds = {row.get("kernels") for row in found["rows"]}
-    points = [
-        drawings.Point(
-            row["name"] + f", {row['kernels']}" * (len(kinds) > 1), row["us"], row["gflops"], row["intensity"]
-        )
-        for row in found["rows"]
-        if row.get("gflops")
-    ]
-    if not points or not found["roofs"]:
+    if run.suffix == ".json":
+        found = read_figures(run, f"gpucnn bench kernels --json > {run}", rows=are_rows)
+    else:
+        found = _measured(run, device, batch_size)
+    passes = points(drawings, found["rows"])
+    if not passes or not found["roofs"]:
         raise DataError(f"{run}: nothing of it computes under a roof", "measure on a device that has one: cpu or cuda")
     title = f"{found['model']}, batch {found['batch_size']}, {found['device']}"
-    figure = drawings.roofline(title, points, Roofs(**found["roofs"]))
-    return Picture(figure, f"{title}: {len(points)} passes", found)
+    figure = drawings.roofline(title, passes, Roofs(**found["roofs"]))
+    return Picture(figure, f"{title}: {len(passes)} passes", found)
+
+
+def points(drawings: Any, rows: list[dict[str, Any]]) -> list[Any]:
+    """The passes that compute; their names say with which kernels, where these differ."""
+    kinds = {row.get("kernels") for row in rows}
+    return [
+        drawings.Point(
+            row["name"] + f", {row.get('kernels')}" * (len(kinds) > 1), row["us"], row["gflops"], row["intensity"]
+        )
+        for row in rows
+        if row.get("gflops")
+    ]
 
 
 def _measured(run: Path, device: str, batch_size: int) -> dict[str, Any]:
@@ -209,20 +217,6 @@ def _measured(run: Path, device: str, batch_size: int) -> dict[str, Any]:
     prepare(where, partial(rehearse, model, train))
     found = under_roofs(where, calls(model, train), 10)
     return {"model": meta["model"], "batch_size": batch_size, "device": str(where)} | found
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """The last line of a file, which --json has written."""
-    hint = f"gpucnn bench kernels --json > {file}"
-    try:
-        found: dict[str, Any] = json.loads(file.read_text().splitlines()[-1])
-        if {"roofs", "rows", "model", "batch_size", "device"} <= found.keys():
-            return found
-    except FileNotFoundError:
-        raise DataError(f"{file} does not exist", hint) from None
-    except (ValueError, IndexError, AttributeError):
-        pass
-    raise DataError(f"{file} holds no figures of kernels", hint)
 
 
 def _by(shape: tuple[int, ...]) -> str:

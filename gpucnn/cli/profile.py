@@ -1,6 +1,5 @@
 """`gpucnn profile`: which layer and which kernel of a training step costs what, and how far from the hardware it is."""
 
-import json
 import sys
 import tempfile
 from copy import copy
@@ -13,6 +12,7 @@ from ..backend import parse_device
 from ..errors import DeviceError, UsageError
 from ..measure import nsys
 from ..measure.slices import Profile
+from .figures import are_costs, is_count, is_time, read_figures
 from .notes import note
 from .options import Finite, json_option
 from .output import Output
@@ -67,7 +67,7 @@ def profile(context: click.Context, as_json: bool, **flags: Any) -> None:
     output = Output(as_json)
     report = Report(output, own["csv"], own["trace"], own["png"])
     if own["from_"]:
-        report.show("nsys", *_recorded(own["from_"]))
+        report.show("nsys", *recorded(own["from_"]))
         return
     flags = with_recipe(context, flags) | FIXED
     if own["tool"] == "nvtx":
@@ -107,7 +107,7 @@ def _under_nsys(words: list[str], keep: Path | None) -> tuple[Profile, dict[str,
         return _read(nsys.export(report, Path(folder) / "profile"), facts)
 
 
-def _recorded(file: Path) -> tuple[Profile, dict[str, Any]]:
+def recorded(file: Path) -> tuple[Profile, dict[str, Any]]:
     """What was recorded before."""
     if file.suffix == ".nsys-rep":
         with tempfile.TemporaryDirectory() as folder:
@@ -118,5 +118,6 @@ def _recorded(file: Path) -> tuple[Profile, dict[str, Any]]:
 
 def _read(texts: dict[str, str], facts: Path) -> tuple[Profile, dict[str, Any]]:
     """facts: what Session.facts says of the recorded steps, if it was kept beside them."""
-    known = json.loads(facts.read_text()) if facts.exists() else {}
+    wanted = {"steps": is_count, "plain_step_us": is_time, "costs": are_costs}
+    known = read_figures(facts, "delete it: there are times without it", **wanted) if facts.exists() else {}
     return nsys.profile(texts, known.get("steps")), known

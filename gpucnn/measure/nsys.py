@@ -15,16 +15,19 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..errors import DeviceError, UsageError
+from ..errors import DeviceError, UsageError, shortened
 from .slices import STEP, Profile, Slice
 
 RANGES, CALLS, KERNELS = REPORTS = "nvtx_pushpop_trace", "cuda_api_trace", "cuda_gpu_trace"
 OUTSIDE, GRAPH = "outside of ranges", "CUDA graph"
 _DOMAIN = "gpucnn:"
+_TIMES = {"start", "end", "duration"}
+_LONGEST = 1e18  # microseconds
 _UNITS = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
 _INSTALL = "developer.nvidia.com/nsight-systems has it; --tool events does without"
 
@@ -60,7 +63,8 @@ def base_of(file: Path) -> Path:
 
 def exported(base: Path) -> dict[str, str]:
     """The texts of REPORTS, of CSV files that begin with `base`."""
-    return {name: _csv(base, name).read_text() if _csv(base, name).exists() else "" for name in REPORTS}
+    files = {name: _csv(base, name) for name in REPORTS}
+    return {name: file.read_text(errors="replace") if file.exists() else "" for name, file in files.items()}
 
 
 def _csv(base: Path, name: str) -> Path:
@@ -132,29 +136,40 @@ def table(text: str, *columns: str) -> list[dict[str, Any]]:
     """The rows below the first line that names all `columns`, as column -> value; times in microseconds.
 
     What stands before (nsys says what it is doing) and behind is left out; an empty list where there is no such line.
-    Columns are told by their lower-case name without the unit; numbers may have commas at the thousands.
+    Columns are told by their lower-case name without the unit, which a time has; numbers may have commas at the
+    thousands. DeviceError where a time is no number, or the text no CSV.
     """
     lines = text.splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        heads = next(csv.reader([line]), [])
-        names = [head.partition("(")[0].strip().lower() for head in heads]
-        if {*columns} <= {*names}:
-            units = [_UNITS.get(next(iter(re.findall(r"\((.*?)\)", head)), "")) for head in heads]
-            return list(_rows(csv.reader(lines[number + 1 :]), names, units))
+    try:
+        for number, line in enumerate(lines):
+            heads = [_head(cell) for cell in next(csv.reader([line]), [])]
+            if {*columns} <= {name for name, _ in heads}:
+                return list(_rows(csv.reader(lines[number + 1 :]), heads))
+    except csv.Error as error:
+        raise DeviceError(f"nsys's report is no CSV: {error}", "export it anew") from None
     return []
 
 
-def _rows(cells: Iterator[list[str]], names: list[str], units: list[float | None]) -> Iterator[dict[str, Any]]:
+def _head(cell: str) -> tuple[str, float | None]:
+    """The name of a column, and of times the microseconds in their unit; without a unit, a time has no name."""
+    name, _, rest = cell.partition("(")
+    name, unit = name.strip().lower(), _UNITS.get(rest.partition(")")[0])
+    return (name if unit else "", unit) if name in _TIMES else (name, None)
+
+
+def _rows(cells: Iterator[list[str]], heads: list[tuple[str, float | None]]) -> Iterator[dict[str, Any]]:
     for row in cells:
-        if len(row) != len(names):
+        if len(row) != len(heads):
             return
-        try:
-            yield {
-                name: value if unit is None else unit * float(value.replace(",", ""))
-                for name, unit, value in zip(names, units, row, strict=True)
-            }
-        except ValueError as error:
-            raise DeviceError(f"nsys's report has a time that is no number: {error}", "export it anew") from None
+        pairs = zip(heads, row, strict=True)
+        yield {name: value if unit is None else unit * _number(value) for (name, unit), value in pairs}
+
+
+def _number(text: str) -> float:
+    with suppress(ValueError):
+        if abs(number := float(text.replace(",", ""))) < _LONGEST:
+            return number
+    raise DeviceError(f"nsys's report has a time that is no number: {shortened(text)}", "export it anew")
 
 
 def short(name: str) -> str:
