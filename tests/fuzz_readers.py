@@ -385,12 +385,20 @@ METADATA = st.sampled_from(
 
 
 KERNEL = b'extern "C" __global__ void conv2d_forward'
-VERSION_AND_OTHERS = st.just({"gpucnn": '{"version": 1}'}) | st.dictionaries(st.just("gpucnn"), METADATA | files.JSON)
+VERSION_AND_OTHERS = st.one_of(
+    st.sampled_from(({"gpucnn": '{"version": 1}'}, {})),
+    METADATA.map(lambda text: {"gpucnn": text}),
+    st.dictionaries(st.just("gpucnn"), files.JSON),
+)
 
 
-CHECKPOINTS = st.one_of(  # of a run: none, whole, damaged, with other things in them
+OTHERS = (
+    RESUMABLE, RESUMABLE, RESUMABLE | {"classes": ["a", "b"]}, RESUMABLE | {"data_sha256": "1" * 64},
+    RESUMABLE | {"config": RESUMABLE["config"] | {"epoch": 5}},
+)  # fmt: skip
+CHECKPOINTS = st.one_of(  # of a run: none, a good one, a damaged one, of something else, of nothing that could be
     st.none(),
-    st.just(resumable(RESUMABLE)),
+    st.sampled_from(OTHERS).map(resumable),
     files.damaged(resumable(RESUMABLE)),
     files.safetensors(STATE, VERSION_AND_OTHERS),
     files.descriptions(RESUMABLE).map(resumable),

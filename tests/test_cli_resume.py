@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import numpy as np
 import pytest
 from command import fail, gpucnn, succeed
@@ -20,7 +21,10 @@ from safetensors.numpy import save_file
 
 from gpucnn.checkpoint import State, load_state, save_state
 from gpucnn.cli import saving
+from gpucnn.cli.config import flag_values
+from gpucnn.cli.resume import _OF_THE_CALL, settings
 from gpucnn.cli.run_folder import RunFolder
+from gpucnn.cli.train import train
 from gpucnn.training import Step
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -262,6 +266,29 @@ def test_flags_beside_resume(run, power, flags, patterns):
 
 def test_flags_that_say_what_the_run_does_anyway(run):
     succeed("train --resume run --lr 0.01 --model tinydigits-cnn --seed 3")
+
+
+def example(kind):
+    """A word that a flag of this kind takes."""
+    match kind:
+        case click.Choice():
+            return kind.choices[0]
+        case click.types.IntParamType():
+            return "2"
+        case click.FloatRange():
+            return "0.5"
+    return "x"
+
+
+def test_every_flag_of_a_run_is_read_back():
+    flags = [flag for flag in train.params if flag.expose_value and flag.name not in ("as_json", *_OF_THE_CALL)]
+    words = [
+        word for flag in flags for word in (flag.opts[-1:] if flag.is_flag else (flag.opts[-1], example(flag.type)))
+    ]
+    context = train.make_context("train", words)
+    kept = json.loads(json.dumps(settings({flag.name: context.params[flag.name] for flag in flags})))
+    assert len(kept) == len(flags) > 25
+    assert flag_values(context, kept, Path("run")) == kept
 
 
 @pytest.mark.failure("`--resume`: the pictures or labels changed")

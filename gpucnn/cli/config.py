@@ -79,6 +79,6 @@ def _type_of(flag: Any) -> tuple[type, ...]:
     """The TOML types that a flag takes."""
     if flag.is_flag:
         return (bool,)
-    if isinstance(flag.type, click.IntRange):
+    if isinstance(flag.type, click.types.IntParamType):
         return (int,)
     return (int, float) if isinstance(flag.type, click.FloatRange) else (str,)
