@@ -355,6 +355,8 @@ def read_kernels(given: tuple[str, bytes], place: Path) -> None:
 _OURS, _LINUX, _HASHED = "of gpucnn itself", "of Linux", "made here, and compared with its hash"
 TRUSTED = {
     "gpucnn/checkpoint.py": {"save_state": _OURS, "link_atomic": "copied as it is"},
+    "gpucnn/claims/claim.py": {"_source": _OURS},
+    "gpucnn/cli/claim_record.py": {"Record._read": "what gpucnn reproduce has kept for itself"},
     "gpucnn/cli/environment.py": {"cpu_name": _LINUX},
     "gpucnn/cli/ranks.py": {"_code_sha256": _OURS},
     "gpucnn/data/digits.py": {"_read": _OURS},

@@ -351,9 +351,10 @@ def test_two_runs_in_one_folder(run):
 
 
 def test_what_a_killed_process_left_behind_goes(run):
-    Path("run/.last.safetensors.abc.part").touch()
+    for name in (".last.safetensors.abc.part", ".metrics.csv.x_1.part", ".somebody's.part"):
+        Path("run", name).touch()
     succeed("train --resume run")
-    assert [path.name for path in Path("run").iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in Path("run").iterdir() if path.name.startswith(".")] == [".somebody's.part"]
 
 
 LONG = [sys.executable, "-m", "gpucnn", *shlex.split("train --dataset tinydigits --kernels xp --epochs 60 -b 25")]

@@ -4,6 +4,9 @@ import os
 import subprocess
 import sys
 
+import pytest
+from gpucnn_kernels.offline import CompileError
+from gpucnn_kernels.sim import compiler
 from sim_kernels import kernel
 
 ONCE = f"""
@@ -45,3 +48,18 @@ def test_a_cache_that_cannot_be_written_to(tmp_path):
     assert said.startswith(f"3 4 1 nothing can be kept in {tmp_path}/file/gpucnn/kernels (Not a directory), so kernels")
     assert "XDG_CACHE_HOME" in said
     assert (tmp_path / "file").read_text() == ""
+
+
+DOUBLING = """
+template <int n, long m> struct Sum { static const long of = Sum<n - 1, 2 * m>::of + Sum<n - 1, 2 * m + 1>::of; };
+template <long m> struct Sum<0, m> { static const long of = m; };
+long x = Sum<60, 0>::of;
+"""
+
+
+@pytest.mark.parametrize(("limit", "most"), [("SECONDS", 1), ("KILOBYTES", 200_000)])
+def test_a_text_that_no_compiler_comes_to_the_end_of(limit, most, monkeypatch):
+    monkeypatch.setattr(compiler, limit, most)
+    with pytest.raises(CompileError):
+        compiler.find_compiler().run(["-x", "c++", "-fsyntax-only", "-"], DOUBLING)
+    compiler.find_compiler().run(["-x", "c++", "-fsyntax-only", "-"], DOUBLING.replace("60", "6"))

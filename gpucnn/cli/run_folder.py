@@ -30,6 +30,8 @@ from .environment import environment
 WEIGHTS, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 METRICS = "metrics.jsonl"
 PICTURES = ("curves", "filters", "features", "confusion", "roofline")  # of `gpucnn plot`
+_REPLACED = (WEIGHTS, PREVIOUS, BEST, *(f"{picture}.png" for picture in PICTURES))  # by a run that begins anew
+_OWN = (*_REPLACED, METRICS, "metrics.csv", "config.toml", "env.json")
 
 
 class RunFolder:
@@ -52,8 +54,9 @@ class RunFolder:
             ) from None
         except OSError:
             pass  # a file system without locks
-        for part in path.glob(f".*{PART}"):  # of a process that was killed
-            part.unlink()
+        for name in _OWN:
+            for part in path.glob(f".{name}.*{PART}"):  # of a process that was killed
+                part.unlink()
 
     def close(self) -> None:
         """Let others have it."""
@@ -72,7 +75,7 @@ class RunFolder:
                 path = _make_new(path)
             folder = cls(path)
             folder.write_metrics([])
-            for name in (WEIGHTS, PREVIOUS, BEST, *(f"{picture}.png" for picture in PICTURES)):
+            for name in _REPLACED:
                 (path / name).unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(

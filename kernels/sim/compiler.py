@@ -15,6 +15,10 @@ from pathlib import Path
 from ..cachefolder import cache_folder, writable
 from ..offline import CompileError
 
+# Of a processor and of memory: templates of a few lines can take a compiler days. The limits hold for all it starts.
+SECONDS, KILOBYTES = 120, 8 << 20
+_LIMITED = 'ulimit -t {}; ulimit -v {} 2>/dev/null; exec "$@"'
+
 
 class NoCompiler(Exception):
     """There is no C++ compiler; `hint` says what to install."""
@@ -37,8 +41,9 @@ class Compiler:
         return "clang" not in self.version
 
     def run(self, arguments: Sequence[str], text: str = "") -> str:
-        """What the compiler prints; `text` is its input. CompileError where it fails."""
-        done = subprocess.run([*self.command, *arguments], input=text, capture_output=True, text=True, check=False)
+        """What the compiler prints; `text` is its input. CompileError where it fails, or takes too much."""
+        command = ["/bin/sh", "-c", _LIMITED.format(SECONDS, KILOBYTES), "sh", *self.command, *arguments]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
             raise CompileError(done.stderr)
         return done.stdout
