@@ -451,7 +451,7 @@ READERS = {
     "state dicts for --weights": Reader(
         read_state,
         st.tuples(st.none() | files.safetensors(STATE, st.sampled_from(({}, {"format": "pt"}))), st.booleans()),
-        {"gpucnn/cli/weights.py": ("start_from", "_shapes", "head_of"), "gpucnn/checkpoint.py": ("read_tensors",)},
+        {"gpucnn/cli/weights.py": ("start_from", "_shapes", "heads_of"), "gpucnn/checkpoint.py": ("read_tensors",)},
     ),
     "descriptions of runs": Reader(
         read_run,

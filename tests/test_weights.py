@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from gpucnn.checkpoint import load_weights
 from gpucnn.cli import main
-from gpucnn.cli.weights import head_of, start_from
+from gpucnn.cli.weights import heads_of, start_from
 from gpucnn.errors import DataError, UsageError
 from gpucnn.initializers import undrawn
 from gpucnn.models import MODELS
@@ -62,7 +62,8 @@ def test_pytorch_writes_and_we_read():
         for name, tensor in twin.state_dict().items():
             found = fresh.state_dict()[name]
             assert found.dtype == np.float32
-            np.testing.assert_allclose(found, tensor.numpy(), rtol=tolerance)
+            atol = tolerance * 2**-14  # below which a float16 has fewer digits
+            np.testing.assert_allclose(found, tensor.numpy(), rtol=tolerance, atol=atol)
 
 
 def test_the_head_keeps_its_own_where_it_is_reset():
@@ -79,12 +80,27 @@ def test_the_head_keeps_its_own_where_it_is_reset():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_head_is_the_layer_that_gives_the_classes(name):
+def test_the_heads_are_the_layers_that_give_the_classes(name):
+    """Those whose parameters have other shapes where the classes are others."""
     kind = MODELS[name]
     with undrawn():
-        model = kind((kind.channels or 3, *(kind.image_size or (32, 32))), 13)
-    head = head_of(model)
-    assert {tensor.shape[0] for key, tensor in model.named_tensors() if key.startswith(head)} == {13}
+        thirteen, fourteen = (kind(kind.default_shape(), classes) for classes in (13, 14))
+    shapes = {key: tensor.shape for key, tensor in fourteen.named_tensors()}
+    differing = {key for key, tensor in thirteen.named_tensors() if shapes[key] != tensor.shape}
+    assert {key for key in shapes if key.startswith(heads_of(thirteen))} == differing
+
+
+def test_every_head_of_auxiliary_classifiers_is_reset():
+    kind, shape = MODELS["googlenet-lite-aux"], (3, 32, 32)
+    saved, fresh = kind(shape, 4).initialize(1), kind(shape, 5).initialize(2)
+    own, taken = fresh.state_dict(), saved.state_dict()
+    with pytest.raises(UsageError, match="expected") as caught:
+        start_from(fresh, write(taken), False)
+    assert "--reset-head" in caught.value.hint
+    start_from(fresh, Path("w.safetensors"), True)
+    for key, array in fresh.state_dict().items():
+        new = key.startswith(("classifier.1.", "aux1.8.", "aux2.8."))
+        assert np.array_equal(array, (own if new else taken)[key]), key
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ from .run_folder import RunFolder
 @click.option("--model", default="lenet", show_default=True, help="The architecture: see gpucnn summary.")
 @click.option("--weights", type=click.Path(path_type=Path),
               help="Begin with the weights of a .safetensors file or a run folder.")  # fmt: skip
-@click.option("--reset-head", is_flag=True, help="Of --weights, leave out the last layer: for other classes.")
+@click.option(
+    "--reset-head", is_flag=True, help="Of --weights, leave out the layers that give the classes: for other ones."
+)
 @data_options
 @device_options
 @threads_option

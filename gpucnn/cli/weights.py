@@ -7,14 +7,14 @@ import numpy as np
 
 from ..checkpoint import OPTIMIZER, read_tensors
 from ..errors import UsageError
-from ..module import Module
+from ..models import Model
 from .run_folder import WEIGHTS
 
 
-def start_from(model: Module, path: Path | None, reset_head: bool) -> None:
+def start_from(model: Model, path: Path | None, reset_head: bool) -> None:
     """Give `model` the weights in `path`, a run folder or a state dict in safetensors with PyTorch's keys.
 
-    With `reset_head` the last layer that has any keeps its own, whatever `path` has for it; all else must fit.
+    With `reset_head` the layers that give the classes keep their own, whatever `path` has for them; all else must fit.
     """
     if path is None:
         if reset_head:
@@ -22,15 +22,15 @@ def start_from(model: Module, path: Path | None, reset_head: bool) -> None:
         return
     tensors, _ = read_tensors(path / WEIGHTS if path.is_dir() else path)
     state = {name: array for name, array in tensors.items() if not name.startswith(OPTIMIZER)}
-    own, head = model.state_dict(), head_of(model)
+    own, heads = model.state_dict(), heads_of(model)
     if reset_head:
-        state = {name: array for name, array in state.items() if not name.startswith(head)}
-        state |= {name: array for name, array in own.items() if name.startswith(head)}
+        state = {name: array for name, array in state.items() if not name.startswith(heads)}
+        state |= {name: array for name, array in own.items() if name.startswith(heads)}
     try:
         model.load_state_dict(state)
     except ValueError as error:
         misfits = {name for name, _ in _shapes(own) ^ _shapes(state)}
-        body_fits = all(name.startswith(head) for name in misfits)
+        body_fits = all(name.startswith(heads) for name in misfits)
         hint = (
             "for other classes begin with a new head: --reset-head" if body_fits else "choose the --model they are of"
         )
@@ -41,9 +41,8 @@ def _shapes(state: Mapping[str, np.ndarray]) -> set[tuple[str, tuple[int, ...]]]
     return {(name, array.shape) for name, array in state.items()}
 
 
-def head_of(model: Module) -> str:
-    """What the names of the last layer's parameters begin with: "classifier.4." """
-    *_, last = (
-        name for name, module in model.named_modules() if any(module.named_tensors()) and not any(module.children())
-    )
-    return f"{last}."
+def heads_of(model: Model) -> tuple[str, ...]:
+    """What the names of the parameters begin with that give the classes, e.g. ("classifier.4.",)."""
+    layers = [f"{name}." for name, m in model.named_modules() if any(m.named_tensors()) and not any(m.children())]
+    inside = ([name for name in layers if name.startswith(f"{head}.")] for head in model.heads)
+    return tuple(names[-1] for names in inside if names)

@@ -67,6 +67,7 @@ class GoogLeNet(Model):
     image_size = (224, 224)
     classes = 1000
     for_imagenet = True
+    heads = ("classifier", "aux1", "aux2")
     divisor, normalised, auxiliary = 1, False, False
     side = 14  # of the images that the fourth stage works on
 

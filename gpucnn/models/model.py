@@ -13,6 +13,7 @@ class Model(Module):
     classes: how many there are unless somebody says so.
     for_imagenet: published for photographs of ImageNet's size, and here to be read, counted and run forward: to train
     it takes another machine.
+    heads: the parts that end in a layer of `num_classes` outputs; one that a variant lacks is None.
     """
 
     channels: int | None = None
@@ -20,6 +21,7 @@ class Model(Module):
     other_size: tuple[int, int] | None = None
     classes = 10
     for_imagenet = False
+    heads: tuple[str, ...] = ("classifier",)
     features: Module
     classifier: Module
 
