@@ -18,6 +18,7 @@ from gpucnn import Tensor
 from gpucnn.functional.activation import ReLU
 from gpucnn.functional.conv import Conv2d, Conv2dReluMaxPool
 from gpucnn.functional.linear import Linear
+from gpucnn.functional.norm import BatchNorm
 from gpucnn.functional.pool import MaxPool2d
 from gpucnn.layers import Dropout
 
@@ -29,10 +30,13 @@ class Decisions:
 
     rounding: how the kernels of the first run round the factors of their products; the second run then multiplies such
     factors: x and w going forward, gy and w for gx, gy and x for gw. gb is a sum, not a product.
+
+    anew: behind each batch normalisation the second run goes on from the numbers of the first, so that what one layer
+    rounded is not enlarged by the next.
     """
 
-    def __init__(self, rounding=None):
-        self.made, self.own, self.overruled, self.rounding = [], 0, 0, rounding
+    def __init__(self, rounding=None, anew=False):
+        self.made, self.own, self.overruled, self.rounding, self.anew = [], 0, 0, rounding, anew
 
     def decide(self, decision, imposed):
         """What holds for the next layer: `decision` itself in the first run."""
@@ -55,10 +59,22 @@ class Decisions:
         slack = 1e-6 * np.abs(x).max()  # beyond it nothing is imposed: a number that is wrong has to show
         return np.where((self.rounding(x - slack) <= kept) & (kept <= self.rounding(x + slack)), kept, own)
 
+    def begin(self, y, imposed):
+        """What the layer behind batch normalisation is to get: y itself in the first run, or where the second is not
+        near it: a number that is wrong has to show.
+        """
+        if not self.anew:
+            return y
+        if imposed is None:
+            self.made.append(np.array(y))
+            return y
+        kept = next(imposed)
+        return np.where(np.abs(kept - y) <= 1e-4 * np.abs(y).max(), kept, y)
+
     def functions(self):
         """A Function -> the one that takes its place in the next run."""
         decide, imposed = self.decide, iter(self.made) if self.made else None
-        factor = partial(self.factor, imposed=imposed)
+        factor, begin = partial(self.factor, imposed=imposed), partial(self.begin, imposed=imposed)
 
         class DecidedReLU(ReLU):
             def forward(self, x):
@@ -68,6 +84,10 @@ class Decisions:
 
             def backward(self, gy):
                 return super().backward(gy) if imposed is None else gy * self.on
+
+        class DecidedBatchNorm(BatchNorm):
+            def forward(self, *inputs):
+                return begin(super().forward(*inputs))
 
         class WithCode:
             def forward(self, *inputs):
@@ -86,6 +106,7 @@ class Decisions:
 
         return {
             ReLU: DecidedReLU,
+            BatchNorm: DecidedBatchNorm,
             MaxPool2d: type("DecidedMaxPool2d", (WithCode, MaxPool2d), {}),
             Conv2d: type("DecidedConv2d", (WithFactors, Conv2d), {}),
             Conv2dReluMaxPool: type("DecidedConv2dReluMaxPool", (WithFactors, WithCode, Conv2dReluMaxPool), {}),

@@ -52,9 +52,10 @@ def test_gradients_in_float64_are_those_of_torch(name):
 def test_gradients_in_float32_are_those_in_float64(name):
     """Of the CPU's kernels; the reference in float64 decides as they did.
 
-    Of 56 layers without a shortcut each enlarges what the one before it rounded, until a gradient is a percent off.
+    Each of 56 layers without a shortcut enlarges what those before it rounded, in PyTorch, too (docs/decisions.md).
+    There the reference begins anew behind each batch normalisation.
     """
-    shape, decisions = MODELS[name].default_shape(), Decisions()
+    shape, decisions = MODELS[name].default_shape(), Decisions(anew=name == "plain56")
     n = 8
     loss, actual = decided_gradients(g.CPU, MODELS[name](), shape, decisions, n)
     reference = g.Device("cpu", kernels="conv2d_relu_maxpool=xp")
@@ -64,8 +65,7 @@ def test_gradients_in_float32_are_those_in_float64(name):
     largest = max(np.abs(gradient).max() for gradient in expected.values())
     for key, gradient in actual.items():
         size = max(np.abs(expected[key]).max(), 1e-3 * largest)
-        allowed = 2e-2 if name == "plain56" else 1e-3
-        assert np.abs(gradient - expected[key]).max() <= allowed * size, key
+        assert np.abs(gradient - expected[key]).max() <= 1e-3 * size, key
 
 
 @pytest.mark.parametrize("name", LARGE)

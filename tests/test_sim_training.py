@@ -30,17 +30,23 @@ def test_gradients_are_those_of_the_reference(model, shape, kernels):
         assert np.abs(gradient - expected[name]).max() <= 1e-5 * np.abs(expected[name]).max(), name
 
 
-@pytest.mark.parametrize("model", ["simplecnn", "alexnet-lite", "resnet20"])
+@pytest.mark.parametrize("model", ["lenet", "simplecnn", "alexnet-lite", "resnet20"])
 def test_a_step_at_batch_2_is_that_of_the_reference_in_float64(model):
-    """In CUDA C. Depth and batch normalisation enlarge what float32 rounds."""
-    decisions, shape = Decisions(), (3, 32, 32)
-    loss, actual = gradients(Device("sim", kernels="raw"), model_class(model)(), shape, decisions, 2)
+    """In CUDA C, the optimizer's included. Depth and batch normalisation enlarge what float32 rounds."""
+    decisions, shape, ours = Decisions(), (3, 32, 32), model_class(model)()
+    loss, actual = gradients(Device("sim", kernels="raw"), ours, shape, decisions, 2)
     reference = Device("cpu", kernels="conv2d_relu_maxpool=xp")  # fused, as ours
     exact_loss, exact = gradients(reference, model_class(model)(), shape, decisions, 2, np.float64)
     assert decisions.own > 0 and decisions.overruled <= 1e-3 * decisions.own
     assert abs(loss - exact_loss) <= 1e-5 * exact_loss
-    for name, gradient in actual.items():
-        assert np.abs(gradient - exact[name]).max() <= 1e-3 * np.abs(exact[name]).max(), name
+    before = ours.state_dict()
+    SGD(ours.named_parameters(), lr=1.0, weight_decay=0.1).step()
+    for name, p in ours.named_parameters():
+        off = 1e-3 * np.abs(exact[name]).max()
+        assert np.abs(actual[name] - exact[name]).max() <= off, name
+        moved = before[name] - p.data
+        rounding = 1e-6 * np.abs(before[name]).max()
+        assert np.abs(moved - exact[name] - 0.1 * before[name]).max() <= off + rounding, name
 
 
 class NarrowAlexNet(AlexNetLite):
