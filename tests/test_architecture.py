@@ -23,6 +23,7 @@ ALLOWED = {
     "cpu": "backend errors kernels",
     "autograd": "backend profiling",
     "tensor": "autograd backend",
+    "gradcheck": "tensor backend",
     "functional": "tensor autograd backend",
     "module": "tensor backend initializers profiling",
     "layers": "functional module initializers tensor",

@@ -6,11 +6,11 @@ import weakref
 import numpy as np
 import pytest
 from cases import every_case
-from gradcheck import gradients, tie_free
 
 import gpucnn as g
 import gpucnn.functional as F
 from gpucnn import Device, Function, Tensor, no_grad
+from gpucnn.gradcheck import gradients, tie_free
 
 
 def leaf(*values):

@@ -6,10 +6,10 @@ import operator
 import numpy as np
 import pytest
 from cases import CASES, every_case
-from gradcheck import gradcheck, tie_free
 
 import gpucnn as g
 import gpucnn.functional as F
+from gpucnn.gradcheck import gradcheck, tie_free
 
 
 @pytest.mark.parametrize("case", **every_case)

@@ -9,10 +9,10 @@ import gpucnn_kernels as kernels
 import numpy as np
 import pytest
 from gpucnn_kernels.arrays import namespace, out_size
-from gradcheck import tie_free
 
 import gpucnn.functional as F
 from gpucnn import Device, Tensor
+from gpucnn.gradcheck import tie_free
 
 FOLDER = Path(kernels.__file__).parent
 PAIRS = [(op, impl) for op, implementations in kernels.ops().items() for impl in implementations]

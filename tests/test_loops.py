@@ -4,11 +4,11 @@ import loops
 import numpy as np
 import pytest
 from closeness import assert_close
-from gradcheck import gradients, tie_free
 
 import gpucnn.functional as F
 from gpucnn import CPU, Device, Tensor
 from gpucnn.backend import to_host
+from gpucnn.gradcheck import gradients, tie_free
 
 BOTH = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 SIZE = 4.0  # of a product of two values of tie_free

@@ -12,9 +12,9 @@ from closeness import assert_close
 from gpucnn_kernels import batch_norm_raw, cross_entropy_raw, philox_xp
 from gpucnn_kernels.linear_raw import workspace_size
 from gpucnn_kernels.sim import mode
-from gradcheck import tie_free
 
 from gpucnn.backend import CPU, to_host
+from gpucnn.gradcheck import tie_free
 
 SINGLE = np.float32
 OPS = {

@@ -5,10 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from closeness import assert_close
-from gradcheck import gradients, tie_free
 
 import gpucnn.functional as F
 from gpucnn import Tensor
+from gpucnn.gradcheck import gradients, tie_free
 
 torch = pytest.importorskip("torch", reason="no torch: make setup EXTRAS=oracle")
 hypothesis = pytest.importorskip("hypothesis", reason="no hypothesis: make setup")
