@@ -22,6 +22,7 @@ import gpucnn.functional as F
 from gpucnn.errors import UsageError
 from gpucnn.graph import Graph
 from gpucnn.models import model_class
+from gpucnn.models.resnet import Block
 
 Array = Any
 RECIPE = {"lr": 0.001, "momentum": 0.9, "weight_decay": 5e-4}
@@ -95,8 +96,7 @@ class Torch:
         torch = need_torch()
         self.torch, ours = torch, model(network)
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        layers = [*ours.features.children(), ("flatten", g.Flatten()), *ours.classifier.children()]
-        net = torch.nn.Sequential(*(self._layer(layer) for _, layer in layers))
+        net = self._layer(g.Sequential(ours.features, g.Flatten(), ours.classifier))
         with torch.no_grad():
             for theirs, p in zip(net.parameters(), ours.parameters(), strict=True):
                 theirs.copy_(torch.from_numpy(p.data))
@@ -109,9 +109,17 @@ class Torch:
     def _layer(self, layer: g.Module) -> Any:
         nn = self.torch.nn
         match layer:
+            case g.Sequential():
+                return nn.Sequential(*(self._layer(each) for _, each in layer.children()))
+            case Block(residual=True):
+                return residual(self.torch, self._layer(layer.body), layer)
             case g.Conv2d():
                 co, ci, *kernel = layer.weight.shape
-                return nn.Conv2d(ci, co, tuple(kernel), layer.stride, layer.padding)
+                return nn.Conv2d(ci, co, tuple(kernel), layer.stride, layer.padding, bias=layer.bias is not None)
+            case g.BatchNorm2d():
+                return nn.BatchNorm2d(*layer.weight.shape)
+            case g.AdaptiveAvgPool2d():
+                return nn.AdaptiveAvgPool2d(1)
             case g.MaxPool2d():
                 return nn.MaxPool2d(*layer.window)
             case g.Linear():
@@ -147,6 +155,22 @@ class Torch:
 
     def details(self) -> dict[str, Any]:
         return {"threads": self.torch.get_num_threads(), "capability": self.torch.backends.cpu.get_cpu_capability()}
+
+
+def residual(torch: Any, body: Any, block: Block) -> Any:
+    """`block` in PyTorch, around its `body`."""
+
+    class Residual(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = body
+
+        def forward(self, x: Any) -> Any:
+            channels = 0, 0, 0, 0, 0, block.new_channels
+            shortcut = torch.nn.functional.pad(x[:, :, :: block.stride, :: block.stride], channels)
+            return torch.relu(self.body(x) + shortcut)
+
+    return Residual()
 
 
 class Peer:

@@ -47,8 +47,8 @@ def kinds(device: str, op: str = "conv2d", tiny: bool = False) -> list[str]:
 
 
 def torch_device(device: str) -> str:
-    """Where PyTorch computes: on the CPU where gpucnn is on the simulator."""
-    return "cpu" if device == "sim" else "cuda"
+    """Where PyTorch computes: on the CPU, too, where gpucnn is on the simulator."""
+    return "cuda" if device == "cuda" else "cpu"
 
 
 def set_precision(torch: Any, mode: str) -> None:

@@ -43,6 +43,35 @@ def accuracy() -> str:
     return "\n".join([*rows, "", f"Measured with `make bench` on {' and '.join(sorted(machines))}."])
 
 
+def beside_torch() -> str:
+    """Recipe, epochs, and of both sides accuracy, seconds, images a second: one row a file beside-torch-*.json."""
+    files = sorted((ROOT / "bench" / "results").glob("beside-torch-*.json"))
+    if not files:
+        return "Not measured yet: `python bench/accuracy_torch.py`."
+    return torch_table([json.loads(file.read_text()) for file in files])
+
+
+def torch_table(records: list[Any]) -> str:
+    heads = ["model", "optimizer, top rate", "batch", "epochs"]
+    heads += [head for what in ("test accuracy", "seconds", "images/s") for head in (what, "PyTorch")]
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for record in records:
+        recipe, sides = record["recipe"], [record["gpucnn"], record["torch"]]
+        cells = [
+            record["model"],
+            f"{recipe['optimizer']} {recipe['lr']:g}",
+            str(recipe["batch_size"]),
+            str(len(sides[0])),
+        ]
+        cells += [f"{epochs[-1]['test_accuracy']:.1%}" for epochs in sides]
+        cells += [f"{epochs[-1]['seconds']:,.0f}" for epochs in sides]
+        cells += [f"{record['images'] * len(epochs) / epochs[-1]['seconds']:,.0f}" for epochs in sides]
+        rows.append(f"| {' | '.join(cells)} |")
+    where = sorted({f"{r['machine']['cpu']}, PyTorch {r['machine']['torch']}" for r in records})
+    how = "One seed and one thread each, beside other programs; seconds of training without the tests."
+    return "\n".join([*rows, "", f"{how} Measured with `python bench/accuracy_torch.py` on {' and '.join(where)}."])
+
+
 def tape() -> str:
     """What the tape costs."""
     record = load("tape")
@@ -91,6 +120,7 @@ BLOCKS = {
     "claims": claims,
     "claims_count": claims_count,
     "claims_runs": claims_runs,
+    "beside_torch": beside_torch,
     "tape": tape,
     "ranges": ranges,
     "failures": failures,

@@ -69,8 +69,8 @@ class Torch:
 
     def __init__(self, flags: dict[str, Any], how: str) -> None:
         unknown = {*(flags["augment"] or "crop,flip").split(",")} - {"crop", "flip", "none"}
-        if unknown or flags["optimizer"] != "sgd":
-            raise Skipped(f"no {', '.join(unknown) or flags['optimizer']} here")
+        if unknown:
+            raise Skipped(f"no {', '.join(unknown)} here")
         import torch
 
         self.torch, self.flags, run = torch, flags, Run(dict(flags), Output(True))
@@ -89,13 +89,17 @@ class Torch:
 
     def restart(self) -> None:
         """The first weights, and nothing left of any step."""
-        torch, flags = self.torch, self.flags
+        torch, flags, net = self.torch, self.flags, self.net.net
         torch.manual_seed(flags["seed"])
         with torch.no_grad():
-            for p, first in zip(self.net.net.parameters(), self.first, strict=True):
+            for p, first in zip(net.parameters(), self.first, strict=True):
                 p.copy_(first)
-        how = {name: flags[name] for name in ("lr", "momentum", "weight_decay", "nesterov")}
-        self.net.optimizer = torch.optim.SGD(self.net.net.parameters(), fused=True, **how)
+        for layer in net.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.reset_running_stats()
+        kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[flags["optimizer"]]
+        settings = ("lr", "weight_decay", *(("momentum", "nesterov") if flags["optimizer"] == "sgd" else ()))
+        self.net.optimizer = kind(net.parameters(), fused=True, **{name: flags[name] for name in settings})
         self.schedule = make_schedule(flags, min(self.steps, flags["limit_batches"] or self.steps))
 
     def epoch(self, number: int, limit: int | None) -> float:

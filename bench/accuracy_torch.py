@@ -1,0 +1,56 @@
+"""How accurate the recipes of `gpucnn train` become on CIFAR-10, in gpucnn and in PyTorch, on one thread of the CPU.
+
+python bench/accuracy_torch.py                 all networks, of which each writes results/beside-torch-NAME.json
+python bench/accuracy_torch.py lenet resnet20  some of them
+
+Both sides begin with the same weights and have the same batch size, optimizer, schedule and augmentation; what is drawn
+at random in training differs. Seconds are those of time_to_accuracy.py: of training alone, on whatever else the machine
+is doing.
+"""
+
+import argparse
+import json
+import math
+from typing import Any
+
+from accuracy import RESULTS
+from cpu_subjects import need_torch
+from machine import describe
+from time_to_accuracy import flags_of, race
+
+EPOCHS = {"lenet": 5, "simplecnn": 3, "tinytorch-cifar": 3, "resnet20": 2, "alexnet-lite": 2}
+SUBJECTS = {"gpucnn": "gpucnn", "torch": "torch eager"}
+IMAGES = 50_000  # to train with
+RECIPE = ("optimizer", "lr", "momentum", "weight_decay", "lr_scheduler", "batch_size", "augment", "label_smoothing")
+
+
+def beside(words: list[str]) -> dict[str, Any]:
+    """The recipe that `words` name, and of each side the seconds so far and the test accuracy after each epoch."""
+    torch = need_torch()
+    torch.set_num_threads(1)
+    flags = flags_of([*words, "--device", "cpu", "--threads", "1"])
+    found: dict[str, Any] = {"model": flags["model"], "recipe": {name: flags[name] for name in RECIPE}}
+    for side, subject in SUBJECTS.items():
+        found[side] = race(subject, flags, math.inf)["epochs"]
+    return found | {"machine": describe() | {"torch": torch.__version__}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(EPOCHS)}")
+    names = parser.parse_args().names or list(EPOCHS)
+    if unknown := {*names} - EPOCHS.keys():
+        parser.error(f"no network {', '.join(unknown)} here; there are {', '.join(EPOCHS)}")
+    for name in names:
+        words = f"--model {name} --dataset cifar10 --no-download --augment crop,flip --epochs {EPOCHS[name]}"
+        found = beside(words.split())
+        found["images"] = IMAGES // found["recipe"]["batch_size"] * found["recipe"]["batch_size"]  # of whole batches
+        (RESULTS / f"beside-torch-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        ends = (
+            f"{side} {found[side][-1]['test_accuracy']:.2%} in {found[side][-1]['seconds']:.0f} s" for side in SUBJECTS
+        )
+        print(f"{name}: {', '.join(ends)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
