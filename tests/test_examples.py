@@ -101,3 +101,10 @@ def test_the_snippet_of_the_readme():
         exec(code, names)
         losses.append(names["loss"].item())
     assert losses[0] == losses[1] > 0  # it begins anew from seed 0
+
+
+def test_the_readme_names_every_example():
+    readme = (ROOT / "README.md").read_text()
+    assert [
+        f for f in (ROOT / "examples").iterdir() if f.suffix != ".pyc" and f"(examples/{f.name})" not in readme
+    ] == []
