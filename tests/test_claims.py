@@ -144,6 +144,14 @@ def test_runs_of_another_definition_are_made_anew(trained, monkeypatch):
     assert json.loads(FILE.read_text())["definition"]["criteria"] == [str(changed.criteria[0])]
 
 
+def test_runs_by_other_kernels_are_made_anew(trained):
+    succeed(QUICK)
+    trained.clear()
+    succeed(f"{QUICK} --kernels xp")
+    assert len(trained) == 2
+    assert {*json.loads(FILE.read_text())["kernels"].values()} == {"xp"}
+
+
 def test_the_definition_holds_the_networks_of_a_claim_but_no_remarks(tmp_path):
     networks = CLAIMS["weight-sharing"].definition()["variants"]
     assert "Conv2d(channels, first, 5)" in networks["cnn 4-8"]  # of the class above it

@@ -27,7 +27,7 @@ _OF_ALL = {"variant", "seed", "test_loss", "images", "test_images", "epochs", "c
 class Record:
     """NAME.json in `folder`; its name tells of devices other than the CPU, and of runs that are quick.
 
-    runs: those that are done, of the same definition of the claim; others are forgotten.
+    runs: those that are done, of the same definition and by the same kinds of kernels; others are forgotten.
     """
 
     def __init__(self, claim: Claim, folder: Path, device: Device, quick: bool) -> None:
@@ -42,9 +42,10 @@ class Record:
     def _read(self) -> None:
         try:
             kept = json.loads(self.path.read_text())
-            if kept["definition"] == self.claim.definition() and kept["kernels"] == self.device.implementation:
+            same_kinds = {*kept["kernels"].values()} == {*self.device.implementation.values()}
+            if same_kinds and kept["definition"] == self.claim.definition():
                 self.runs, self.environment = kept["runs"], kept["environment"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise UsageError(f"{self.path} holds no result of a claim", "remove it, and begin anew") from None
 
     def complete(self, flags: dict[str, Any], load: Callable[[str], Dataset], output: Output) -> None:
