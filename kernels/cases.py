@@ -119,16 +119,14 @@ def _conv2d_relu_maxpool(
     y, code = fused.forward(*forward)
     gy = spread(rng, y.shape)
     shape = f"x {x.shape} w {w.shape} stride {stride} padding {padding} pool {pool}{'' if bias else ' no bias'}"
+    backward = gy, code, x, w, stride, padding, pool
     of_weights = (tolerance(n * oh * ow, 1),) * 2
+    of_all = tolerance(co * window, 1), *of_weights
     return [
         Case("conv2d_relu_maxpool", "forward", forward, (tolerance(ci * window, 1), 0), shape),
-        Case(
-            "conv2d_relu_maxpool",
-            "backward",
-            (gy, code, x, w, stride, padding, pool),
-            (tolerance(co * window, 1), *of_weights),
-            shape,
-        ),
+        Case("conv2d_relu_maxpool", "backward", backward, of_all, shape),
+        # A first layer's, for which tensor cores have a kernel of its own.
+        Case("conv2d_relu_maxpool", "backward", (*backward, (False, True)), (0, *of_weights), f"{shape} without gx"),
     ]
 
 

@@ -31,8 +31,12 @@ def supported(op, kind):
     return [
         case
         for case in [*cases.table(op), *cases.draws(op, 10)]
-        if not case.long and (pools is None or case.arguments[-1] in pools)
+        if not case.long and (pools is None or pool_of(case) in pools)
     ]
+
+
+def pool_of(case):
+    return case.arguments[6 if case.function == "backward" else 5]
 
 
 @each_kind
@@ -41,7 +45,7 @@ def test_errors_are_those_of_the_rounded_factors(op, kind):
     worst = 0.0
     for case in supported(op, kind):
         for result, exact in zip(results_of(case, kind), case.expected(), strict=True):
-            if exact.dtype == np.float64:  # codes are compared below
+            if exact is not None and exact.dtype == np.float64:  # codes are compared below
                 error = np.linalg.norm(result - exact) / max(np.linalg.norm(exact), 1e-30)  # a sum of one may be 0
                 assert error <= LIMITS[kind], str(case)
                 worst = max(worst, error)
@@ -52,7 +56,7 @@ def test_errors_are_those_of_the_rounded_factors(op, kind):
 def test_a_code_names_a_pixel_that_is_as_large_as_the_maximum_but_for_rounding(kind):
     conv2d = kernels.load("conv2d", "xp")
     for case in supported("conv2d_relu_maxpool", kind):
-        if case.function != "forward" or case.arguments[-1] != (2, 2):
+        if case.function != "forward" or pool_of(case) != (2, 2):
             continue
         x, w, b, stride, padding, _ = case.arguments
         y, code = results_of(case, kind)
