@@ -25,7 +25,7 @@ RULES: dict[str, list[tuple[str, str, str]]] = {
         ("shared size", r"(?<=__shared__)([^;\[\]]*\w\[)([^\]]+)\]", r"\1\2 - 1]"),
         ("shared size", r"(?<=__shared__)([^;\[\]]*\w\[[^\]]+\]\[)([^\]]+)\]", r"\1\2 - 1]"),
         ("off by one", r"(?<== )0;", "1;"),
-        ("cp.async", r"\bcp_async_wait<(\d)>", r"cp_async_wait<\1 + 1>"),
+        ("cp.async", r"\bcp_async_wait_group<([^>]+)>", r"cp_async_wait_group<\1 + 1>"),
     ],
     ".py": [
         ("barrier", r"\bcuda\.sync(threads|warp)\([^)]*\)", "pass"),

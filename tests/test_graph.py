@@ -282,10 +282,20 @@ def test_steps_with_batch_normalisation_are_repeated_to_the_bit(deals):
     assert all(np.array_equal(state[name], plain[name]) for name in plain)
 
 
-@pytest.mark.parametrize("network, shape, launches", [("lenet", (3, 32, 32), 28), ("tinydigits-cnn", (1, 8, 8), 11)])
-def test_the_launches_of_a_step(network, shape, launches):
-    """As many as docs/decisions.md says; the loss, its gradient, the right answers and their sums are one of them."""
-    device, pixels = Device("sim", graph=False), {"mean": [120.0] * shape[0], "std": [60.0] * shape[0]}
+@pytest.mark.parametrize(
+    "network, shape, kernels, launches, conversions",
+    [
+        ("tinydigits-cnn", (1, 8, 8), "raw", 11, 0),
+        ("lenet", (3, 32, 32), "raw", 28, 0),
+        ("lenet", (3, 32, 32), "bf16", 37, 3),  # of flattened features, their gradient, and that of ten classes
+    ],
+)
+def test_the_launches_of_a_step(network, shape, kernels, launches, conversions):
+    """As many as docs/decisions.md says: the loss, its gradient, the right answers and their sums are one of them.
+
+    Pictures arrive in the layout of the first convolution, and no layer converts them.
+    """
+    device, pixels = Device("sim", kernels=kernels, graph=False), {"mean": [120.0] * shape[0], "std": [60.0] * shape[0]}
     x, y = rng.integers(0, 256, (4, *shape), np.uint8), rng.integers(0, 10, 4)
     train = Batches(x, y, 2, device=device, **pixels, shuffle=True, augment=("crop", "flip"))
     model = model_class(network)(shape, 10).initialize(0).to(device)
@@ -296,6 +306,7 @@ def test_the_launches_of_a_step(network, shape, launches):
             steps()
     assert len(names) == launches, names
     assert [name for name in names if "entropy" in name] == ["cross_entropy_forward"]
+    assert sum(name.startswith("channels_") for name in names) == conversions
 
 
 @pytest.mark.parametrize("optimizer", [sgd, adam])

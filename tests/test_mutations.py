@@ -11,8 +11,8 @@ pytest.importorskip("cuda.bindings", reason="no compilers for GPUs: make setup")
 
 BENCH = Path(__file__).parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
-from mutants import Mutant, mutants  # noqa: E402
-from mutations import KERNELS, run  # noqa: E402
+from mutants import RULES, Mutant, mutants  # noqa: E402
+from mutations import KERNELS, files, run  # noqa: E402
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for all
 
@@ -105,6 +105,13 @@ def test_what_was_recorded():
 
 
 # the mutants themselves
+
+
+def test_every_kind_of_mistake_is_planted_somewhere():
+    """A rule that no kernel matches any more would never be missed."""
+    planted = {mutant.kind for file in files() for mutant in mutants(file)}
+    assert planted == {kind for rules in RULES.values() for kind, *_ in rules} | {"condition dropped"}
+
 
 CODE = """
 // oy < ox

@@ -135,3 +135,22 @@ def test_fifty_steps_on_tensor_cores_follow_those_in_float32_and_repeat_to_the_b
     on_sim = losses(Device("sim", kernels=kernels), 50)
     assert losses(Device("sim", kernels=kernels), 50) == on_sim
     np.testing.assert_allclose(on_sim, losses(Device("sim", kernels="raw"), 50), rtol=1e-2)
+
+
+@pytest.mark.parametrize("kernels", ["tf32", "bf16"])
+def test_weights_are_float32_whatever_multiplies_them(kernels):
+    """A step far below what the factors are rounded to is not lost."""
+    device, lr = Device("sim", kernels=kernels), 2.0**-16
+    model = model_class("tinydigits-cnn")((1, 8, 8), 10).initialize(0).to(device)
+    optimizer = SGD(model.named_parameters(), lr=lr)
+    x = Tensor(np.random.default_rng(0).standard_normal((16, 1, 8, 8)).astype(np.float32), device=device)
+    F.cross_entropy(model(x), np.arange(16) % 10).backward()
+    before = {name: p.data.copy() for name, p in model.named_parameters()}
+    optimizer.step()
+    moved, lost = [], []
+    for name, p in model.named_parameters():
+        assert p.dtype == np.float32
+        np.testing.assert_allclose(p.data, before[name] - lr * p.grad, rtol=2.0**-22, atol=1e-12)
+        moved += (p.data != before[name]).ravel().tolist()
+        lost += (ROUNDING[kernels](p.data) == ROUNDING[kernels](before[name])).ravel().tolist()
+    assert np.mean(moved) > 0.5 < np.mean(lost)

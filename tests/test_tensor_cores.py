@@ -155,21 +155,6 @@ def test_nothing_is_read_behind_an_array(channels, needs):
     assert all(np.array_equal(one, other) for one, other in zip(found[1:], expected[1:], strict=True))
 
 
-@pytest.mark.parametrize(
-    "kind, tier", [("tf32", "source"), ("tf32", "ptx"), ("tf32x3", "source"), ("bf16", "source"), ("raw", "source")]
-)
-def test_where_gx_is_not_needed_the_other_gradients_are_the_same_bits(kind, tier):
-    """Tensor cores then read gradient and code themselves; in one of the kinds every access is checked."""
-    fused = kernels.load("conv2d_relu_maxpool", kind)
-    table = [case for case in cases.table("conv2d_relu_maxpool", kind) if case.function == "backward" and not case.long]
-    for case in table if tier == "source" else table[:4]:
-        expected = fused.backward(*case.single())
-        with mode(check=(kind, tier) == ("tf32", "source"), tier=tier):
-            found = fused.backward(*case.single(), (False, True))
-        assert found[0] is None
-        assert all(np.array_equal(one, other) for one, other in zip(found[1:], expected[1:], strict=True)), str(case)
-
-
 @pytest.mark.parametrize("kind", [*LIMITS, "raw"])
 def test_weights_are_converted_once_for_both_passes(kind, monkeypatch):
     seen, launch = [], channelslast.kernels.launch
