@@ -2,6 +2,7 @@
 
 python bench/mutations.py                all: hours of one core
 python bench/mutations.py conv2d.cu      those of one file, kept beside the results of the others
+python bench/mutations.py mma.cu:convolve   those of one function
 
 A mutant is run as `gpucnn kernels check` runs a kernel: over the shape table against the reference in float64, then
 with every access checked in three schedules; one with a literal made double, through the gate on doubles. What no
@@ -35,7 +36,7 @@ VERDICTS = ("killed", "survived", "equivalent", "stillborn")
 SHARED = {  # files with kernels of several ops
     "conv2d": ["conv2d", "conv2d_relu_maxpool"],
     "mma": ["conv2d", "conv2d_relu_maxpool", "linear"],
-    "channelslast": ["conv2d", "linear"],
+    "channelslast": ["conv2d", "conv2d_relu_maxpool", "linear"],
 }
 OWNERS = {"mma": tensorcores, "channelslast": channelslast}  # modules of kernels that are not <file>_raw.py
 FAULTS = "race out-of-bounds uninitialised divergent-barrier deadlock bad-mask misaligned bad-argument"
@@ -118,6 +119,12 @@ def _execute(name: str, text: str) -> None:
 def _implementation(op: str, impl: str, kernel: str) -> tuple[Any, set[str]]:
     """What to check for a kernel: a module, or the rung of a ladder, and the functions of the op that call it."""
     module: Any = gpucnn_kernels.load(op, impl)
+    if kernel == "channels_outermost":  # which layers call for, on what a convolution has made
+
+        def forward(*arguments: Any, out: Any) -> None:
+            out[...] = channelslast.contiguous(module.forward(*arguments))
+
+        return SimpleNamespace(forward=forward), {"forward"} if op == "conv2d" else set()
     every = {case.function for case in cases.table(op, impl)}
     rung = kernel.removeprefix(f"{op}_")
     longest = max((f for f in every if rung.startswith(f)), key=len, default="")
@@ -194,15 +201,21 @@ def main() -> None:
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text())["files"] if RESULTS.exists() else {}
     for file in files():
-        if file.name not in (options.names or [file.name]):
+        asked = [name.partition(":")[2] for name in options.names if name.partition(":")[0] == file.name]
+        if options.names and not asked:
             continue
-        text = file.read_text()
+        text, before = file.read_text(), results.get(file.name, {})
         seconds = unbroken(file)
-        functions = results.get(file.name, {}) if options.survivors else {}
-        alive = [row for found in functions.values() for row in found["survivors"]]
-        for found in functions.values():
-            found["survivors"] = []
-        wanted = [m for m in mutants(file) if not options.survivors or _row(m, text) in alive]
+        wanted = [m for m in mutants(file) if not any(asked) or m.function in asked]
+        again = {mutant.function for mutant in wanted}
+        if options.survivors:
+            functions = before
+            alive = [row for name in again & before.keys() for row in before[name]["survivors"]]
+            wanted = [m for m in wanted if _row(m, text) in alive]
+            for name in again & before.keys():
+                before[name]["survivors"] = []
+        else:  # what was found of the other functions that there are
+            functions = {m.function: before[m.function] for m in mutants(file) if m.function in before.keys() - again}
         for mutant, verdict, how in run(wanted, options.jobs, seconds):
             found = functions.setdefault(mutant.function, {"kinds": {}, "killed by": {}, "survivors": []})
             counts = found["kinds"].setdefault(mutant.kind, dict.fromkeys(VERDICTS, 0))

@@ -11,7 +11,7 @@ from .shapes import countable, expect, result, scratch
 kernels = CudaC("cross_entropy")
 
 _BLOCK, _ROWS = 1024, 128  # threads, and the rows that they compute at a time; the kernels count on both
-_ALONE = 64 * _BLOCK  # logits: with more of them, one block would take longer than a second launch
+_ALONE = 32 * _BLOCK  # logits: with more of them, one block would take longer than a second launch
 
 
 def forward(

@@ -96,9 +96,12 @@ class Library:
     checked: bool
 
 
-def load(text: str, options: Sequence[str] = (), checked: bool = False) -> Library:
-    """The kernels of `text`. ValueError for an option that only a GPU's compiler knows; NoCompiler, CompileError."""
-    return _load(text, tuple(options), checked)
+def load(text: str, options: Sequence[str] = (), checked: bool = False, level: str = "-O2") -> Library:
+    """The kernels of `text`. ValueError for an option that only a GPU's compiler knows; NoCompiler, CompileError.
+
+    level: how much is optimised where it is not checked.
+    """
+    return _load(text, tuple(options), checked, level)
 
 
 @cache
@@ -112,10 +115,10 @@ def runtime() -> ctypes.CDLL:
 
 
 @cache
-def _load(text: str, options: tuple[str, ...], checked: bool) -> Library:
+def _load(text: str, options: tuple[str, ...], checked: bool, level: str) -> Library:
     compiler = find_compiler()
     defines = _defines(options)
-    flags = [*_COMMON, *_KERNEL, *(_CHECKED if checked else ["-O2", "-shared"])]
+    flags = [*_COMMON, *_KERNEL, *(_CHECKED if checked else [level, "-shared"])]
     if compiler.gnu:
         flags += [*_GNU, *(_CHECKED_GNU if checked else [])]
     name = digest(text, *flags, *defines, compiler.version, _sources("*.h", "build.py")) + ".so"

@@ -72,7 +72,8 @@ class PtxFunction:
     def _build(self, pointers: frozenset[int]) -> tuple[Function, list[int]]:
         mode = self._mode
         text, read = translate(self._module, self._name, pointers)
-        library = load(text, (f"-I{HERE}",), mode.check or mode.report is not None)
+        checked = mode.check or mode.report is not None
+        library = load(text, (f"-I{HERE}",), checked, "-O1")  # more takes long, and what made the PTX has done it
         labels = [*self.labels, "shared_mem"]
         kernel = replace(library.kernels[self._name], names=tuple(labels[i] for i in read))
         return Function(library, kernel, mode.order, mode.seed, mode.report), read
