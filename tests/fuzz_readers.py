@@ -357,6 +357,7 @@ TRUSTED = {
     "gpucnn/checkpoint.py": {"save_state": _OURS, "link_atomic": "copied as it is"},
     "gpucnn/claims/claim.py": {"_source": _OURS},
     "gpucnn/cli/claim_record.py": {"Record._read": "what gpucnn reproduce has kept for itself"},
+    "gpucnn/cli/demo_server.py": {"application": _OURS},
     "gpucnn/cli/environment.py": {"cpu_name": _LINUX},
     "gpucnn/cli/ranks.py": {"_code_sha256": _OURS},
     "gpucnn/data/digits.py": {"_read": _OURS},

@@ -28,6 +28,7 @@ from gpucnn.backend import probe_cuda
 from gpucnn.data.cifar10 import CLASSES
 
 Image = pytest.importorskip("PIL.Image", reason="no Pillow: make setup")
+pytest.importorskip("uvicorn", reason="no uvicorn: make setup")
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))]
@@ -70,7 +71,7 @@ def commands(text):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where a reader is: the examples, a run, pictures of two kinds, and a small CIFAR-10."""
+    """Where a reader is: the examples, a run, pictures of two kinds, and a small CIFAR-10 and MNIST."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(gpucnn.roofs, "cache_folder", lambda: tmp_path)  # what is measured beside other tests is wrong
     for name in ("examples", "kernels"):
@@ -81,10 +82,16 @@ def folder(tmp_path, monkeypatch):
         for i in range(4):
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(f"my_pictures/{name}/{i}.png")
     shutil.copy("my_pictures/one/0.png", "cat.png")
-    x, y = rng.integers(0, 256, (60, 3, 32, 32), np.uint8), rng.integers(0, 10, 60)
-    small = data.Dataset("cifar10", x, y, x[:20], y[:20], CLASSES, (127.5,) * 3, (64.0,) * 3, ("crop", "flip"))
-    entry = replace(data.DATASETS["cifar10"], load=lambda request: small)
-    monkeypatch.setitem(data.DATASETS, "cifar10", entry)
+    y = rng.integers(0, 10, 60)
+    for name, c, side, classes, augment in (
+        ("cifar10", 3, 32, CLASSES, ("crop", "flip")),
+        ("mnist", 1, 28, tuple("0123456789"), ()),
+    ):
+        x = rng.integers(0, 256, (60, c, side, side), np.uint8)
+        small = data.Dataset(name, x, y, x[:20], y[:20], classes, (127.5,) * c, (64.0,) * c, augment)
+        entry = replace(data.DATASETS[name], load=lambda request, small=small: small)
+        monkeypatch.setitem(data.DATASETS, name, entry)
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: None)  # else it waits for somebody to draw
     Path("report.nsys-rep").touch()
     assert train(f"train --kernels xp --output-dir {RUN}")[0] == 0
     shutil.copy(f"{RUN}/last.safetensors", "weights.safetensors")

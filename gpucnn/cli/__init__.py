@@ -11,6 +11,7 @@ import numpy as np
 from .. import __version__
 from .bench import bench
 from .data import data
+from .demo import demo
 from .doctor import doctor
 from .eval import eval_
 from .export import export
@@ -83,5 +84,5 @@ def main() -> None:
     """
 
 
-for command in (train, eval_, predict, plot, export, summary, reproduce, profile, bench, data, kernels, doctor):
+for command in (train, eval_, predict, demo, plot, export, summary, reproduce, profile, bench, data, kernels, doctor):
     main.add_command(command)

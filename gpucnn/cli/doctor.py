@@ -28,7 +28,9 @@ from .output import Output
 # package -> what pip is to install for it
 PACKAGES = {
     **{name: name for name in ("numpy", "numba", "scipy", "safetensors", "pillow")},
-    **{"matplotlib": "'gpucnn[plot]'", "onnx": "'gpucnn[onnx]'", "onnxruntime": "'gpucnn[onnx]'"},
+    "matplotlib": "'gpucnn[plot]'",
+    **dict.fromkeys(("onnx", "onnxruntime"), "'gpucnn[onnx]'"),
+    **dict.fromkeys(("starlette", "uvicorn"), "'gpucnn[demo]'"),
 }
 ENOUGH = 1 << 30  # bytes free for runs
 

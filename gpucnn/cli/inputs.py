@@ -1,4 +1,4 @@
-"""A trained model with what it is fed: the test images of a data set, or picture files."""
+"""A trained model with what it is fed: the test images of a data set, or single pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,16 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from .. import functional as F
 from ..backend import Array, Device, parse_device
 from ..cpu import set_threads
 from ..data import Batches, Dataset, fit_images, load, read_image
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..models import Model
+from ..tensor import Tensor
 from .run_folder import restore
+
+REFERENCE = Device("cpu", kernels="xp")  # enough for one picture, and nothing has to be compiled
 
 
 class Trained(NamedTuple):
@@ -54,9 +58,21 @@ def on_test_images(context: click.Context, run: Path) -> Trained:
 
 def picture_files(paths: Sequence[Path], meta: dict[str, Any], device: Device) -> tuple[Array, Array]:
     """Pictures as the model takes them: normalised x (n, c, h, w) on `device`, and their pixels, uint8, on the host."""
-    channels, *size = meta["input_shape"]
-    pixels = np.stack([read_image(path, channels, tuple(meta["image_size"]), meta["white"]) for path in paths])
-    pixels, _ = fit_images(pixels, tuple(size), meta["dataset"])
+    channels, size = meta["input_shape"][0], tuple(meta["image_size"])
+    return fitted(np.stack([read_image(path, channels, size, meta["white"]) for path in paths]), meta, device)
+
+
+def fitted(pixels: Array, meta: dict[str, Any], device: Device) -> tuple[Array, Array]:
+    """The same of pictures, uint8 (n, c, h, w), that have the size of those in the data set."""
+    pixels, _ = fit_images(pixels, tuple(meta["input_shape"][1:]), meta["dataset"])
     no_labels = np.zeros(len(pixels), np.int64)
     (batch,) = Batches(pixels, no_labels, len(pixels), device=device, mean=meta["mean"], std=meta["std"]).epoch(0)
     return batch.x, pixels
+
+
+def probabilities_of(logits: Tensor, run: Path) -> np.ndarray:
+    """Of the classes, (n, classes) on the host. DataError where, with the weights in `run`, they are not finite."""
+    probabilities = F.softmax(logits).numpy()
+    if not np.isfinite(probabilities).all():
+        raise DataError(f"with the weights in {run} the logits are not finite", "they are damaged: take another file")
+    return probabilities

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from .. import functional as F
 from ..autograd import no_grad
-from ..backend import Device, parse_device, to_host
+from ..backend import parse_device, to_host
 from ..cpu import prepare
 from ..errors import DataError, DeviceError, UsageError, nearest
 from ..layers import Conv2d, Linear
@@ -19,13 +18,12 @@ from ..summary import layer_outputs
 from ..tensor import Tensor
 from ..training import Epoch, rehearse
 from .figures import are_rows, read_figures
-from .inputs import on_test_images, picture_files
+from .inputs import REFERENCE, on_test_images, picture_files, probabilities_of
 from .options import data_options, device_options, json_option, threads_option
 from .output import Output, short
 from .run_folder import PICTURES, example_image, folder_of, read_metrics, restore
 
 SUFFIXES = (".png", ".svg", ".pdf")
-REFERENCE = Device("cpu", kernels="xp")  # enough for one picture, and nothing has to be compiled
 
 
 @click.group(short_help="Draw a run: curves, filters, features, confusion, roofline.")
@@ -137,7 +135,7 @@ def features(drawings: Any, run: Path, image: Path | None) -> Picture:
         raise DataError(f"there is no picture in {folder_of(run) / 'samples'}", "name one: --image FILE")
     x, pixels = picture_files([path], meta, REFERENCE)
     outputs = layer_outputs(model, Tensor(x, device=REFERENCE))
-    probabilities = F.softmax(outputs[-1][2]).numpy()[0]
+    probabilities = probabilities_of(outputs[-1][2], run)[0]
     best = [(meta["classes"][i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")[:5]]
     layers = [(f"{name} {type(layer).__name__}", to_host(y.data)[0]) for name, layer, y in outputs]
     title = f"{meta['model']} on {path.name}: {best[0][0]}, {best[0][1]:.1%}"

@@ -5,12 +5,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from .. import functional as F
 from ..autograd import no_grad
 from ..backend import parse_device
-from ..errors import DataError
 from ..tensor import Tensor
-from .inputs import picture_files
+from .inputs import picture_files, probabilities_of
 from .options import device_options, json_option
 from .output import Output, short
 from .run_folder import restore
@@ -41,10 +39,7 @@ def predict(
     model, meta = restore(run, where)
     x, _ = picture_files(images, meta, where)
     with no_grad():
-        logits = model(Tensor(x, device=where))
-        probabilities = F.softmax(logits).numpy()
-    if not np.isfinite(probabilities).all():
-        raise DataError(f"with the weights in {run} the logits are not finite", "they are damaged: take another file")
+        probabilities = probabilities_of(model(Tensor(x, device=where)), run)
     results = []
     for path, p in zip(images, probabilities, strict=True):
         best = np.argsort(-p)[:top]
