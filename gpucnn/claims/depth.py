@@ -9,17 +9,17 @@ AUXILIARY = Claim(
     "--dataset cifar10 --epochs 4 --batch-size 64 --lr 0.1",
     {"auxiliary": "--model googlenet-lite-aux", "without": "--model googlenet-lite"},
     [Above("auxiliary", "without", 0.005)],
-    images=(5_000, 1_000),
+    images=(2_500, 1_000),
 )
 
 TRANSFORMER = Claim(
     "vit-vs-cnn",
     "On few images a vision transformer stays behind a CNN of its size: it has to learn what convolution begins with.",
     "Dosovitskiy et al. 2020, An image is worth 16x16 words (arXiv:2010.11929), section 4.3",
-    "--dataset cifar10 --epochs 6 --batch-size 64",
+    "--dataset cifar10 --epochs 5 --batch-size 64",
     {"cnn": "--model tinytorch-cifar", "vit": "--model vit-tiny"},
     [Above("cnn", "vit", 0.05)],
-    images=(2_000, 1_000),
+    images=(1_500, 1_000),
 )
 
 DEGRADATION = Claim(
@@ -32,5 +32,5 @@ DEGRADATION = Claim(
         Above("plain56", "plain20", 0.1, "train_loss"),
         Above("resnet20", "resnet56", -0.05, "train_loss"),
     ],
-    images=(2_500, 500),
+    images=(2_000, 500),
 )
