@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from accuracy import RESULTS
 from cpu_subjects import need_torch
 from machine import describe
@@ -53,6 +54,7 @@ def theirs(flags: dict[str, Any]) -> Iterator[tuple[float, float]]:
         yield seconds, side.accuracy()
 
 
+@np.errstate(all="ignore")  # as for gpucnn's commands: a rehearsal computes with whatever lies in memory
 def beside(words: list[str]) -> dict[str, Any]:
     """The recipe that `words` name, and of each side the seconds so far and the test accuracy after each epoch."""
     torch = need_torch()

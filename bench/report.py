@@ -68,7 +68,7 @@ def torch_table(records: list[Any]) -> str:
         cells += [f"{record['images'] * len(epochs) / epochs[-1]['seconds']:,.0f}" for epochs in sides]
         rows.append(f"| {' | '.join(cells)} |")
     where = sorted({f"{r['machine']['cpu']}, PyTorch {r['machine']['torch']}" for r in records})
-    how = "One seed and one thread each; seconds of the processor, without the tests."
+    how = "One seed and one thread each, PyTorch eager and channels last; seconds of the processor, without the tests."
     return "\n".join([*rows, "", f"{how} Measured with `python bench/accuracy_torch.py` on {' and '.join(where)}."])
 
 
