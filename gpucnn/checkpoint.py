@@ -126,20 +126,24 @@ def write_atomic(path: Path, content: bytes, keep: Path | None = None) -> None:
 
     keep: see `save_state`.
     """
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        if keep is not None:
-            link_atomic(path, keep)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            if keep is not None:
+                link_atomic(path, keep)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        flush_folder(path.parent)
+    except OSError as error:
+        error.filename = str(path)  # and not the temporary one
         raise
-    flush_folder(path.parent)
 
 
 def link_atomic(path: Path, name: Path) -> None:

@@ -37,8 +37,9 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.os, "fsync", no_space)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as told:
         checkpoint.save_weights(path, STATE, {"epoch": 2})
+    assert told.value.filename == str(path)
     assert checkpoint.load_weights(path)[1]["epoch"] == 1
     assert list(tmp_path.iterdir()) == [path]
 

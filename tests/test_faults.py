@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,33 @@ def test_no_room_for_the_first_checkpoint(monkeypatch):
     code, _, err = gpucnn(f"{TINY} --output-dir run")
     assert code == 1 and "make room" in err
     saw(code, err)
+
+
+@pytest.mark.parametrize("files", range(7))
+def test_a_disk_that_is_full_after_so_many_files(files, monkeypatch):
+    """Metrics, settings, and the first checkpoint: whichever is the first without room, one line says so."""
+    left = [files]
+
+    def flush(descriptor):
+        left[0] -= stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", flush)
+    code, _, err = gpucnn(f"{TINY} --output-dir run")
+    assert code in (1, 2) and err.startswith("error: ") and len(err.splitlines()) == 2, err
+    assert " to run: No space left on device" in err
+    assert not any(path.name.startswith(".") for path in Path("run").iterdir())
+
+
+def test_no_room_for_pictures_to_try(monkeypatch):
+    image = pytest.importorskip("PIL.Image", reason="no Pillow: make setup")
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(image.Image, "save", full)
+    assert "predict run IMAGE.png" in succeed(f"{TINY} --output-dir run")
 
 
 @pytest.mark.failure("the disk has hardly room for the checkpoints")

@@ -51,7 +51,9 @@ def on_test_images(context: click.Context, run: Path) -> Trained:
     ):
         if known != given:
             message = f"{meta['model']} in {run} was trained for {known} {what}, {data.name} has {given}"
-            raise UsageError(message, f"evaluate it on {meta['dataset']}")
+            other = data.name != meta["dataset"]
+            hint = f"evaluate it on {meta['dataset']}" if other else "bring the data back that it was trained on"
+            raise UsageError(message, hint)
     batches = Batches(data.test_x, data.test_y, 500, device=device, mean=meta["mean"], std=meta["std"])
     return Trained(model, meta, data, batches, f"{device} ({why})")
 

@@ -20,7 +20,7 @@ import numpy as np
 from ..backend import Device
 from ..checkpoint import PART, DamagedError, State, link_atomic, load_state, load_weights, save_state, write_atomic
 from ..data import Dataset
-from ..errors import DataError, UsageError, shortened
+from ..errors import DataError, GpucnnError, UsageError, shortened
 from ..initializers import undrawn
 from ..models import Model, model_class
 from ..training import Epoch
@@ -93,12 +93,18 @@ class RunFolder:
         return cls(path)
 
     def describe(self, config: Mapping[str, Any], device: Device) -> None:
-        """Write config.toml and env.json."""
+        """Write config.toml and env.json; GpucnnError where that fails."""
         lines = [f"{name} = {json.dumps(v, ensure_ascii=False)}\n" for name, v in config.items()]
         text = "".join(lines).replace("\x7f", "\\u007f")  # else strings and numbers are the same in JSON and TOML
-        write_atomic(self.path / "config.toml", text.encode())
         env = {"command": sys.argv} | environment(device)
-        write_atomic(self.path / "env.json", json.dumps(env, indent=2).encode())
+        try:
+            write_atomic(self.path / "config.toml", text.encode())
+            write_atomic(self.path / "env.json", json.dumps(env, indent=2).encode())
+        except OSError as error:
+            raise GpucnnError(
+                f"the settings of the run could not be written to {self.path}: {error.strerror}",
+                "make room, or let it be written to, then type the same command",
+            ) from None
 
     def write_metrics(self, epochs: Sequence[Epoch]) -> None:
         """Write metrics.jsonl and metrics.csv anew, so that a write that failed leaves no hole."""
@@ -152,17 +158,18 @@ class RunFolder:
             raise DataError(f"{fault}, and {error}", "begin the run anew, without --resume") from None
 
     def add_samples(self, data: Dataset, count: int = 4) -> None:
-        """Write the first test images as PNG files, to try `predict` with; none on a machine without Pillow."""
+        """Write the first test images as PNG files, to try `predict` with; none without Pillow, or room for them."""
         try:
             from PIL import Image
         except ModuleNotFoundError:
             return
         folder = self.path / "samples"
-        folder.mkdir(exist_ok=True)
-        for i, (pixels, label) in enumerate(zip(data.test_x[:count], data.test_y, strict=False)):
-            bright = (pixels.astype(np.uint16) * 255 // data.white).astype(np.uint8)
-            picture = Image.fromarray(bright[0] if len(bright) == 1 else bright.transpose(1, 2, 0))
-            picture.save(folder / f"{i}-{data.classes[label]}.png")
+        with suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            for i, (pixels, label) in enumerate(zip(data.test_x[:count], data.test_y, strict=False)):
+                bright = (pixels.astype(np.uint16) * 255 // data.white).astype(np.uint8)
+                picture = Image.fromarray(bright[0] if len(bright) == 1 else bright.transpose(1, 2, 0))
+                picture.save(folder / f"{i}-{data.classes[label]}.png")
 
 
 def _make_new(path: Path) -> Path:
