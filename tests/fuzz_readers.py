@@ -531,6 +531,7 @@ READERS = {
                 None,
             ),
             "other JSON beside it": (REPORTS, b'{"roofs": 3}'),
+            "infinity, where nobody looks": (REPORTS, json.dumps(FACTS | {"another": float("inf")}).encode()),
         },
     ),
     "figures in JSON": Reader(

@@ -12,7 +12,7 @@ from command import fail, gpucnn, succeed
 from gpucnn_kernels import clock, launchcost
 from gpucnn_kernels.channelslast import channels_last, copied
 
-from gpucnn import Device
+from gpucnn import Device, memory
 from gpucnn.cli import bench_kernels, bench_step
 from gpucnn.costs import Cost
 from gpucnn.roofs import Roofs
@@ -163,6 +163,8 @@ def test_what_a_step_does_not_call_is_an_error():
         "bench kernels avgpool2d --device cpu --model tinydigits-cnn -b 2", 1, "calls none of these kernels", "--model"
     )
     fail("bench kernels conv3d --device cpu", 2, "no op 'conv3d'")
+    fail(f"bench kernels {EXAMPLE} --op conv2d --device cpu", 2, "runs on sim and cuda", "add --device sim")
+    fail(f"bench kernels {EXAMPLE} --op conv2d --device sim --impl numba", 2, "leave out --impl")
 
 
 @pytest.mark.parametrize("device", ["cpu", "sim"])
@@ -205,3 +207,10 @@ def test_a_launch_that_does_nothing_is_found(monkeypatch):
     monkeypatch.setattr(launchcost, "_call", lambda *_: lambda given: None)
     with pytest.raises(ArithmeticError, match=r"wrote 0\.0 instead of 1"):
         launchcost.cost("raw", np, clock.Cpu(), 1, 1)
+
+
+@pytest.mark.parametrize("what", ["step", "kernels conv2d"])
+def test_a_step_that_does_not_fit_into_memory(what, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 1 << 16)
+    line = f"bench {what} --device cpu --model tinydigits-cnn --batch-size 500"
+    fail(line, 3, "a step with batches of 500 does not fit into memory", "--batch-size")

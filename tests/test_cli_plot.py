@@ -249,7 +249,7 @@ def test_no_matplotlib(monkeypatch):
 
 
 def test_bad_files(tmp_path):
-    fail("plot curves nowhere", 4, "no metrics at")
+    fail("plot curves nowhere", 4, "nowhere does not exist")
     fail("plot filters nowhere", 4, "no weights at nowhere")
     fail("plot curves run --output a.jpg", 2, r"'\.jpg'", r"\.png")
     fail("plot curves run --output no/a.png", 2, "there is no folder no", "mkdir")

@@ -159,6 +159,9 @@ def test_what_does_not_go_together():
     fail("profile --model lenot --device cpu", "did you mean lenet")
     fail(f"{TINY} --peak-gbs 0", "peak-gbs")
     fail(f"{TINY} --tool nsys --report kept", "end with .nsys-rep")
+    fail(f"{TINY} --report kept.nsys-rep", "only nsys writes it")
+    for flag in ("csv", "trace", "png"):
+        fail(f"{TINY} --{flag} nowhere/x.png", f"--{flag} nowhere/x.png: there is no folder nowhere")
 
 
 def test_the_simulator_counts_accesses():

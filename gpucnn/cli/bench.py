@@ -10,7 +10,10 @@ from gpucnn_kernels import launchcost
 
 from ..backend import Device, parse_device, recorder
 from ..cpu import prepare, set_threads
+from ..data import Batches
 from ..errors import GpucnnError
+from ..memory import enough_memory, require_memory
+from ..module import Module
 from ..roofs import roofs
 from ..training import rehearse
 from .bench_kernels import Call, calls, clock_of, measured, new_model, pictures
@@ -96,12 +99,19 @@ def _calls(
         device = Device(where.type, where.index, kind, fuse)
         built = new_model(model, device)
         train = pictures(built, size, device)
-        prepare(device, partial(rehearse, built, train))
+        _prepare(built, train)
         steps[kind] = calls(built, train)
     for kernel in wanted:
         for call in steps["raw" if kernel.kind.endswith(".cu") else kernel.kind]:
             if (call.op, call.function) == (kernel.op, kernel.contract):
                 yield call.by(kernel.call, kernel.kind, kernel.function)
+
+
+def _prepare(model: Module, train: Batches) -> None:
+    """Compile what a step needs; DeviceError where it does not fit into memory."""
+    with enough_memory(model, train):
+        prepare(train.device, partial(rehearse, model, train))
+        require_memory(model, train)
 
 
 @bench.command("step")
@@ -135,7 +145,7 @@ def step_(
     _rehearsal(where, output)
     built = new_model(model, where)
     train = pictures(built, batch_size, where, batches=8)
-    prepare(where, partial(rehearse, built, train))
+    _prepare(built, train)
     row: dict[str, Any] = {"model": model, "batch_size": batch_size} | step(built, train, seconds)
     if "us" in row:
         times = " to ".join(f"{1e-3 * row[name]:,.3f}" for name in ("us_min", "us_max"))

@@ -16,6 +16,7 @@ def read_figures(file: Path, hint: str, **wanted: Callable[[Any], bool]) -> dict
     """
     try:
         found: dict[str, Any] = json.loads(file.read_text().splitlines()[-1])
+        json.dumps(found, allow_nan=False)  # it will be said again
         if all(right(found[name]) for name, right in (_ALWAYS | wanted).items()):
             return found
     except FileNotFoundError:

@@ -186,7 +186,8 @@ def chosen(what: str | None, op: str | None, impl: str | None, where: Device, ou
         raise UsageError(f"no op {name!r} to check", f"the ops are {', '.join(cases.ops())}")
     if file:
         if impl not in (None, "raw") or where.type == "cpu":
-            raise UsageError(f"{file} is CUDA C: it runs on sim and cuda, without --impl", f"check {file} --op {op}")
+            hint = "add --device sim" if where.type == "cpu" else "leave out --impl"
+            raise UsageError(f"{file} is CUDA C: it runs on sim and cuda, without --impl", hint)
         own = own_kernels(name, file)
         if function and function not in own.functions:
             raise UsageError(f"{file} has no kernel {name}_{function}", f"it has {', '.join(own.functions)}")

@@ -53,10 +53,10 @@ def picture(draw: Callable[..., Picture]) -> click.Command:
     def command(run: Path, file: Path | None, as_json: bool, **flags: Any) -> None:
         output, path = Output(as_json), file or folder_of(run) / f"{name}.png"
         check_suffix("--output", path)
+        if file:
+            require_folder("--output", file)
         drawings = with_matplotlib()
         drawn = draw(drawings, run, **flags)
-        if not path.parent.is_dir():
-            raise UsageError(f"--output {path}: there is no folder {path.parent}", f"mkdir -p {path.parent}")
         drawings.write(drawn.figure, path)
         output.say(f"{drawn.line}; {short(path)}")
         output.result({"picture": str(path)} | drawn.facts)
@@ -69,6 +69,12 @@ def check_suffix(option: str, path: Path) -> None:
     """UsageError where `path`, which `option` has named, is no name of a picture."""
     if path.suffix not in SUFFIXES:
         raise UsageError(f"{option} {path}: no picture has the suffix {path.suffix!r}", f"use {', '.join(SUFFIXES)}")
+
+
+def require_folder(option: str, path: Path) -> None:
+    """UsageError where there is no folder for `path`, which `option` has named; before anything takes long."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder {path.parent}", f"mkdir -p {path.parent}")
 
 
 def with_matplotlib() -> Any:

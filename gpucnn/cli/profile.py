@@ -79,6 +79,8 @@ def profile(context: click.Context, as_json: bool, **flags: Any) -> None:
             return
         except DeviceError as fault:
             note(f"{fault}; the steps are timed without nsys", fault.hint)
+    elif own["report"]:
+        raise UsageError(f"--report {own['report']}: only nsys writes it, and none runs here", "leave it out")
     session = Session(flags, own, output)
     kind = session.device.type
     if own["tool"] not in ("auto", "nsys", {"cuda": "events"}.get(kind, kind)):

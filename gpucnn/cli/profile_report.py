@@ -12,7 +12,7 @@ from ..measure.slices import Profile, Row, rows
 from ..measure.trace import trace
 from ..roofs import Roofs
 from .output import Output, short
-from .plot import check_suffix, with_matplotlib
+from .plot import check_suffix, require_folder, with_matplotlib
 
 
 class Report:
@@ -20,6 +20,9 @@ class Report:
 
     def __init__(self, output: Output, csv: Path | None, trace: Path | None, png: Path | None) -> None:
         self.output, self.csv, self.trace, self.png = output, csv, trace, png
+        for option, file in (("--csv", csv), ("--trace", trace), ("--png", png)):
+            if file:
+                require_folder(option, file)
         if png:
             check_suffix("--png", png)
             with_matplotlib()

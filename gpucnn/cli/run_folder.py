@@ -207,6 +207,8 @@ def folder_of(run: Path) -> Path:
 def read_metrics(run: Path) -> list[Epoch]:
     """What each epoch of a run gave; DataError where that cannot be read, or no epoch was finished."""
     path = folder_of(run) / METRICS
+    if not run.exists():
+        raise DataError(f"{run} does not exist", "give the folder of a run")
     try:
         epochs = [_epoch(json.loads(line)) for line in path.read_text().splitlines()]
     except FileNotFoundError:

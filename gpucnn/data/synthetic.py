@@ -10,6 +10,7 @@ from .dataset import Array, Dataset
 
 _CLASSES = 10
 _AT_ONCE = 1 << 20  # draws
+_MOST_BYTES = 1 << 36
 
 
 def load(shape: str = "") -> Dataset:
@@ -19,8 +20,10 @@ def load(shape: str = "") -> Dataset:
     """
     shape = shape or "2048x3x32x32"
     sizes = [int(part) for part in shape.split("x") if part.isascii() and part.isdecimal()]
-    if len(sizes) != 4 or shape.count("x") != 3 or min(sizes) < 1 or math.prod(sizes) > 1 << 36:
+    if len(sizes) != 4 or shape.count("x") != 3 or min(sizes) < 1:
         raise UsageError(f"synthetic:{shape} is not a size", "write it as synthetic:2048x3x32x32 (images, c, h, w)")
+    if math.prod(sizes) > _MOST_BYTES:
+        raise UsageError(f"synthetic:{shape} has more than {_MOST_BYTES:,} bytes", "take fewer images, or smaller ones")
     n, c, h, w = sizes
     x, y = _draw(n + max(1, n // 4), (c, h, w))
     classes = tuple(f"class {i}" for i in range(_CLASSES))
