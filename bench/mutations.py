@@ -33,10 +33,16 @@ KERNELS = Path(gpucnn_kernels.__file__).parent
 RESULTS = Path(__file__).parent / "results" / "mutations.json"
 PATIENCE = 3  # times the processor time of the kernels as they are
 VERDICTS = ("killed", "survived", "equivalent", "stillborn")
-SHARED = {  # files with kernels of several ops
+SHARED = {  # files with kernels of several ops, or of others than their name says, and single kernels of those
     "conv2d": ["conv2d", "conv2d_relu_maxpool"],
     "mma": ["conv2d", "conv2d_relu_maxpool", "linear"],
-    "channelslast": ["conv2d", "conv2d_relu_maxpool", "linear"],
+    "mma_forward_reduce": ["linear"],
+    "mma_backward_weight_reduce": ["conv2d"],
+    "fetched": ["conv2d_relu_maxpool"],
+    "store_passed": ["conv2d_relu_maxpool"],
+    "to_window": ["conv2d_relu_maxpool"],
+    "channelslast": ["conv2d"],
+    "unpool": ["conv2d_relu_maxpool"],
 }
 OWNERS = {"mma": tensorcores, "channelslast": channelslast}  # modules of kernels that are not <file>_raw.py
 FAULTS = "race out-of-bounds uninitialised divergent-barrier deadlock bad-mask misaligned bad-argument"
@@ -76,7 +82,7 @@ def _ops(mutant: Mutant) -> tuple[list[str], str]:
     op, _, impl = stem.rpartition("_")
     if suffix == "cu":
         on_tensor_cores = stem in OWNERS or mutant.function.endswith("_innermost")
-        return SHARED.get(stem, [stem]), "tf32" if on_tensor_cores else "raw"
+        return SHARED.get(mutant.function) or SHARED.get(stem, [stem]), "tf32" if on_tensor_cores else "raw"
     if impl in ("raw", "numba"):
         return [op], impl
     impl, user, mark = ("raw", "{}.cu", mutant.function) if suffix == "cuh" else ("numba", "{}_numba.py", stem)
@@ -124,7 +130,7 @@ def _implementation(op: str, impl: str, kernel: str) -> tuple[Any, set[str]]:
         def forward(*arguments: Any, out: Any) -> None:
             out[...] = channelslast.contiguous(module.forward(*arguments))
 
-        return SimpleNamespace(forward=forward), {"forward"} if op == "conv2d" else set()
+        return SimpleNamespace(forward=forward), {"forward"}
     every = {case.function for case in cases.table(op, impl)}
     rung = kernel.removeprefix(f"{op}_")
     longest = max((f for f in every if rung.startswith(f)), key=len, default="")

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="no torch: make setup EXTRAS=oracle"
 pytestmark = pytest.mark.timeout(1200)  # minutes on a busy machine
 
 STEPS = 100
-NETWORKS = {"lenet": (128, 0.05), "alexnet-lite": (4, 0.02)}  # batch size, learning rate of the recipe
+NETWORKS = {"lenet": (32, 0.05), "alexnet-lite": (2, 0.02)}  # batch size, the recipe's learning rate
 
 
 def torch_twin(name, model):
