@@ -38,11 +38,9 @@ class CompileError(Exception):
     hint = "mend the line it names"
 
     def __init__(self, log: str) -> None:
-        lines = log.splitlines()
+        lines = [line for line in log.splitlines() if line.strip()] or ["no reason given"]
         self.log = log
-        super().__init__(
-            next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no reason given")
-        )
+        super().__init__(next((line for line in lines if "error" in line.lower()), lines[0]))
 
 
 def cuda_c_to_ptx(text: str, options: Sequence[str] = (), arch: str = ARCH, name: str = "kernel.cu") -> str:

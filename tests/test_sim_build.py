@@ -60,6 +60,6 @@ long x = Sum<60, 0>::of;
 @pytest.mark.parametrize(("limit", "most"), [("SECONDS", 1), ("KILOBYTES", 200_000)])
 def test_a_text_that_no_compiler_comes_to_the_end_of(limit, most, monkeypatch):
     monkeypatch.setattr(compiler, limit, most)
-    with pytest.raises(CompileError):
+    with pytest.raises(CompileError, match=r"\w \w"):
         compiler.find_compiler().run(["-x", "c++", "-fsyntax-only", "-"], DOUBLING)
     compiler.find_compiler().run(["-x", "c++", "-fsyntax-only", "-"], DOUBLING.replace("60", "6"))

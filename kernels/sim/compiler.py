@@ -16,7 +16,7 @@ from ..cachefolder import cache_folder, writable
 from ..offline import CompileError
 
 # Of a processor and of memory: templates of a few lines can take a compiler days. The limits hold for all it starts.
-SECONDS, KILOBYTES = 120, 8 << 20
+SECONDS, KILOBYTES = 120, 4 << 20
 _LIMITED = 'ulimit -t {}; ulimit -v {} 2>/dev/null; exec "$@"'
 
 
