@@ -190,7 +190,11 @@ class _Cache(caching.FunctionCache):
     _impl_class = _Implementation
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        found = super().load_overload(signature, target)
+        try:
+            found = super().load_overload(signature, target)
+        except Exception:  # a file that was cut short, as by a power failure, can raise anything
+            self.flush()
+            found = None
         if found is None:
             log.info("compiling %s", self._py_func.__name__)
         return found
@@ -204,4 +208,7 @@ class _Cache(caching.FunctionCache):
     def keeps(self, signature: str, target: Any) -> bool:
         """Whether there is machine code for the signature, without loading it."""
         target.refresh()
-        return self._index_key(signature, target.codegen()) in self._cache_file._load_index()
+        try:
+            return self._index_key(signature, target.codegen()) in self._cache_file._load_index()
+        except Exception:  # see load_overload
+            return False
