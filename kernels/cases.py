@@ -208,7 +208,7 @@ def _cross_entropy(rng: Any, n: int, classes: int, smoothing: float, scale: floa
     of_row, of_sum = tolerance(classes, size), tolerance(n, size)
     sums = np.array([3.5, 7.0]) if n % 2 else None
     tolerances = of_row + of_sum / n, n * of_row + of_sum + tolerance(0, 8), of_row / n + tolerance(2, 2 / n)
-    shape = f"logits {logits.shape} label_smoothing {smoothing} up to {scale}{f' with {special}' if special else ''}"
+    shape = f"logits {logits.shape} label_smoothing {smoothing} up to {scale}{f' of {special}' if special else ''}"
     return [Case("cross_entropy", "forward", (logits, target, smoothing, sums), tolerances, shape)]
 
 
