@@ -19,7 +19,7 @@ TRANSFORMER = Claim(
     "--dataset cifar10 --epochs 5 --batch-size 64",
     {"cnn": "--model tinytorch-cifar", "vit": "--model vit-tiny"},
     [Above("cnn", "vit", 0.05)],
-    images=(1_500, 1_000),
+    images=(750, 500),
 )
 
 DEGRADATION = Claim(
@@ -32,5 +32,5 @@ DEGRADATION = Claim(
         Above("plain56", "plain20", 0.1, "train_loss"),
         Above("resnet20", "resnet56", -0.05, "train_loss"),
     ],
-    images=(2_000, 500),
+    images=(1_280, 200),
 )
