@@ -138,7 +138,7 @@ def odd_members(draw):
     headers = (b"20 path=somewhere/x\n", b"13 size=-512\n", b"99999 size=1\n", b"28 GNU.sparse.map=0,-1,5,99\n")
     batch = bytes(EXAMPLES * (1 + PIXELS))
     content = draw(st.sampled_from((b"", batch, batch * 9, b"21 GNU.sparse.size=9\n", *headers)))
-    size = sometimes(draw, st.sampled_from((*SIZES, 1 << 40)), None)
+    size = sometimes(draw, st.sampled_from((*SIZES, 1 << 40, 1 << 70)), None)
     form = draw(st.sampled_from((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)))
     return member(name, content, kind, size, form, draw(st.sampled_from(("", "/etc/passwd", BINARY[0]))))
 

@@ -4,12 +4,14 @@ A reader may refuse what it is given, in one line that says what is wrong and on
 raise anything else, take a second, or take a gibibyte.
 """
 
+import gzip
 import io
 import json
 import os
 import re
 import resource
 import struct
+import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -129,6 +131,12 @@ def small_batches() -> Iterator[None]:
     batch = files.EXAMPLES * (1 + files.PIXELS)
     with patch.multiple(cifar10, _EXAMPLES=files.EXAMPLES, _BATCH_BYTES=batch):
         yield
+
+
+def unending(name: str, kind: bytes) -> bytes:
+    """An archive of CIFAR-10 that begins with a file of 2**70 bytes, by its header."""
+    parts = [files.member(name, b"", kind, 1 << 70), *files.valid_members(True)]
+    return gzip.compress(b"".join(parts) + bytes(1024), 1, mtime=0)
 
 
 def read_batches(given: bytes | dict[str, bytes], place: Path) -> None:
@@ -423,6 +431,10 @@ READERS = {
         {
             "gpucnn/data/files.py": ("read_members", "_read_file", "_check_size", "_Bounded.read", "_Bounded.__init__"),
             "gpucnn/data/cifar10.py": ("load", "_batches", "_parse_binary"),
+        },
+        {
+            "a file of a zettabyte, behind which the next one was looked for": unending("somewhere/x", tarfile.REGTYPE),
+            "the same with holes in it": unending(files.PYTHON[2], tarfile.GNUTYPE_SPARSE),
         },
     ),
     "pickles of CIFAR-10": Reader(

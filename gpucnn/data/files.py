@@ -116,6 +116,10 @@ def read_members(place: Path, limits: dict[str, int]) -> dict[str, bytes]:
             stream: Any = _Bounded(packed, f"{place} unpacks to more than {_MOST_UNPACKED:,} bytes")
             with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16) as archive:  # read once, from front to back
                 for member in archive:
+                    if (
+                        archive.offset > _MOST_UNPACKED
+                    ):  # where the next one begins; it would be walked to, step by step
+                        raise DataError(stream.message, DAMAGED)
                     name = str(PurePosixPath(member.name))
                     if name in limits and member.isfile():
                         _check_size(f"{name} in {place}", member.size, limits[name])
