@@ -76,10 +76,9 @@ def test_what_a_reader_may_not_do(tmp_path):
         judge(raising(DataError("bad")), None, tmp_path)
 
     def slow(given, place):
+        begin = time.thread_time()
         while time.thread_time() < begin + 1.1:
             pass
-
-    begin = time.thread_time()
 
     with pytest.raises(AssertionError, match="it took"):
         judge(Reader(slow, None, {}), None, tmp_path)
