@@ -54,6 +54,8 @@ PLANTS = [
     ("cross_entropy.cu", "cross_entropy_forward", "earlier && ", ""),
     ("cross_entropy.cu", "cross_entropy_forward", "place < n ? classes : 0", "classes"),
     ("cross_entropy.cu", "finish", "sums ? sums[1] : 0.0f", "0.0f"),
+    ("mma.cu", "sum_slices", "STAGES - 2", "STAGES - 1"),
+    ("mma.cu", "mma_backward_weight_reduce", "__syncthreads();", ";"),
     ("dropout.cu", "dropout_elements", ">= threshold", "> threshold"),
     ("globalavgpool2d.cu", "globalavgpool2d_forward", "i += 32", "i += 64"),
 ]
