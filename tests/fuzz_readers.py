@@ -300,9 +300,11 @@ def read_resumed(given: tuple[dict[str, bytes | None], tuple[str, ...]], place: 
 EPOCHS = [asdict(Epoch(i, 1.5, 0.25, 1.25, 0.5, 0.1, 2.0, 100.0)) for i in (1, 2)]
 
 
-def read_rows(given: tuple[bytes, int], place: Path) -> None:
+def read_rows(given: tuple[bytes, int | None], place: Path) -> None:
     content, epochs = given
     (place / METRICS).write_bytes(content)
+    if epochs is None:  # there is no such run
+        read_metrics(place / "nothing")
     with closing(RunFolder.open(place)) as folder:
         assert len(folder.metrics_until(epochs)) == epochs
     for epoch in read_metrics(place):
@@ -514,7 +516,7 @@ READERS = {
     ),
     "metrics of runs": Reader(
         read_rows,
-        st.tuples(files.rows(EPOCHS), st.sampled_from((0, 1, 2, 2, 2, 1 << 31))),
+        st.tuples(files.rows(EPOCHS), st.sampled_from((0, 1, 2, 2, 2, 2, 2, 1 << 31, None))),
         {"gpucnn/cli/run_folder.py": ("read_metrics", "_epoch", "RunFolder.metrics_until")},
         {
             "100,000 lists in lists": (b"[" * 100_000, 1),
