@@ -41,7 +41,7 @@ lint: .venv/dev
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
 bench: .venv/dev
-	$(BIN)/python bench/accuracy.py $(ARGS)
+	$(BIN)/gpucnn reproduce --all --output-dir bench/results/claims $(ARGS)
 	$(BIN)/python bench/report.py
 
 bench-cpu: .venv/dev  # with EXTRAS=oracle once before it, or there is no PyTorch to compare with

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from accuracy import RESULTS
 from cpu_subjects import need_torch
+from cpu_tables import RESULTS
 from machine import describe
 from time_to_accuracy import Torch, flags_of
 

@@ -1,4 +1,4 @@
-"""The tables of docs/claims.md, from what `gpucnn reproduce` wrote to results/claims."""
+"""The tables of docs/claims.md, and that of accuracies, from what `gpucnn reproduce` wrote to results/claims."""
 
 import json
 from collections import Counter
@@ -38,6 +38,19 @@ def claims_count() -> str:
     """How many there are, and what became of them."""
     counts = Counter(record["verdict"] for record in records())
     return f"Of {len(CLAIMS)} claims: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}."
+
+
+def accuracy() -> str:
+    """Network and data set, epochs, test accuracy, seeds, seconds: one row a claim of one network and all images."""
+    rows = []
+    for record in records():
+        runs, defined = record["runs"], record["definition"]
+        if not defined["images"] and len(defined["variants"]) == 1:
+            name, dataset = runs[0]["variant"], defined["flags"].split()[1]
+            measured = [spread(what, values(runs, name, what)) for what in ("epochs", "test_accuracy", "seconds")]
+            rows.append((name, dataset, *measured, str(len(runs)), _where(record)))
+    table = _table(("model", "data set", "epochs", "test accuracy", "seconds", "seeds", "device"), rows)
+    return f"{table}\n\nMeasured with `make bench`; seconds by the clock, of training, on cores that others used, too."
 
 
 def claims_runs() -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from claims_table import claims, claims_count, claims_runs
+from claims_table import accuracy, claims, claims_count, claims_runs
 from cpu_tables import cpu_shapes, cpu_step
 from failure_table import failures
 from gpu_tables import all_steps, gpu_gates, gpu_layers, gpu_race, gpu_steps, gpu_train, pictures
@@ -24,23 +24,6 @@ FILES = ("README.md", *sorted(f"docs/{file.name}" for file in (ROOT / "docs").gl
 
 def load(name: str) -> Any:
     return json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text())
-
-
-def accuracy() -> str:
-    """Model and data set, epochs, test accuracy, seeds: one row a file accuracy-*.json."""
-    rows = ["| model | data set | epochs | test accuracy | seeds | kernels |", "|---|---|---|---|---|---|"]
-    machines = set()
-    for file in sorted((ROOT / "bench" / "results").glob("accuracy-*.json"), key=lambda f: f.name):
-        record = json.loads(file.read_text())
-        runs, machine = record["runs"], record["machine"]
-        every = sorted(run["test_accuracy"] for run in runs)
-        spread = f" ({every[0]:.1%} to {every[-1]:.1%})" if len(every) > 1 else ""
-        rows.append(
-            f"| {runs[0]['model']} | {runs[0]['dataset']} | {runs[0]['epochs']} | {record['mean']:.1%}{spread} "
-            f"| {len(runs)} | {runs[0]['kernels']['conv2d']} |"
-        )
-        machines.add(f"{machine['cpu']}, NumPy {machine['numpy']}, {machine['blas']}")
-    return "\n".join([*rows, "", f"Measured with `make bench` on {' and '.join(sorted(machines))}."])
 
 
 def beside_torch() -> str:
