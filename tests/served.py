@@ -16,7 +16,7 @@ def served(run):
         first = server.stdout.readline()
         yield re.search(r"draw at (http://127\.0\.0\.1:\d+) \(Ctrl-C ends it\)$", first)[1]
         server.send_signal(signal.SIGINT)
-        out, err = server.communicate(timeout=20)
+        out, err = server.communicate(timeout=60)
         assert (server.returncode, err) == (0, "")
         assert re.fullmatch(r"next: .*gpucnn plot filters \S+\n", out)
     finally:

@@ -183,6 +183,24 @@ def test_packages_are_the_folders_with_an_init():
     assert {file.parent.relative_to(ROOT).parts for file in FILES} == set(folders), "a folder lacks its __init__.py"
 
 
+def test_what_is_no_python_is_packed_with_it():
+    """Whatever lies in a package beside its code, but for what explains it to readers of the repository."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packed = {
+        file
+        for name, each in patterns.items()
+        for pattern in each
+        for file in ROOT.joinpath(*name.replace("gpucnn_kernels", "kernels").split(".")).glob(pattern)
+    }
+    there = {
+        file
+        for folder in ("gpucnn", "kernels")
+        for file in (ROOT / folder).rglob("*.*")
+        if file.is_file() and file.suffix not in (".py", ".pyc", ".md")
+    }
+    assert there == packed != set()
+
+
 @each_file
 def test_a_file_has_a_name_and_a_size_to_read(file):
     assert file.stem not in {"utils", "util", "helpers", "helper", "misc", "common"}

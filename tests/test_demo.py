@@ -1,5 +1,6 @@
 """`gpucnn demo` without its page: how a drawing is centred, what is answered to it, and what is not answered at all."""
 
+import asyncio
 import http.client
 import json
 import re
@@ -186,7 +187,7 @@ def test_models_of_every_kind(name, tmp_path):
 
 @pytest.mark.failure("`demo` of a model of pictures in colour")
 def test_colour(own_folder):
-    succeed("train --dataset synthetic:64x3x8x8 --model linear --augment none --epochs 1 --output-dir run")
+    succeed("train --kernels xp --dataset synthetic:64x3x8x8 --model linear --augment none --epochs 1 --output-dir run")
     fail("demo run", 2, "linear in run was trained on pictures in colour", "--model mnist-cnn")
 
 
@@ -246,7 +247,7 @@ def address(run):
 
 def ask(address, method, path, body=None, **headers):
     """(status, headers, content)"""
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
@@ -257,7 +258,7 @@ def ask(address, method, path, body=None, **headers):
 
 def send(address, *parts):
     """The status line that is answered to these bytes; empty where the connection is closed."""
-    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         for part in parts:
             connection.sendall(part)
         return connection.makefile("rb").readline()
@@ -309,6 +310,31 @@ def test_what_is_hardly_a_request(address):
     assert ask(address, "GET", "/model")[0] == 200
 
 
+def test_ctrl_c_does_not_wait_for_those_who_hang(run):
+    with served(run) as url:
+        hanging = socket.create_connection(("127.0.0.1", urlsplit(url).port))
+        hanging.sendall(b"POST /answer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 78400\r\n\r\n" + bytes(100))
+        assert ask(urlsplit(url), "GET", "/model")[0] == 200
+    hanging.close()
+
+
+def test_a_fault_is_told_in_one_line(run, monkeypatch):
+    """Of weights that are damaged for some drawings alone, or of gpucnn."""
+    reader, sent = Reader(run), []
+    monkeypatch.setattr(reader, "answer", lambda ink: {}["nothing"])
+    scope = {"type": "http", "method": "POST", "path": "/answer", "headers": [(b"host", b"127.0.0.1")]}
+
+    async def receive():
+        return {"type": "http.request", "body": bytes(INK)}
+
+    async def send(message):
+        sent.append(message)
+
+    with pytest.raises(KeyError):  # for the log of the server, which is not kept
+        asyncio.run(import_module("gpucnn.cli.demo_server").application(reader)(scope, receive, send))
+    assert (sent[0]["status"], sent[1]["body"]) == (500, b"KeyError: 'nothing'")
+
+
 def test_no_other_address_is_listened_to(address):
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.2", address.port), timeout=20)
+        socket.create_connection(("127.0.0.2", address.port), timeout=60)

@@ -157,6 +157,18 @@ def test_clearing_takes_back_the_answer(digits, visit, how):
     assert not any(page.locator("canvas").nth(i).evaluate(PAINTED) for i in range(page.locator("canvas").count()))
 
 
+def test_clearing_in_the_middle_of_a_line_ends_it(digits, visit):
+    page = visit(digits)
+    first, second, third = places(page, SEVEN)
+    page.mouse.move(*first)
+    page.mouse.down()
+    page.mouse.move(*second)
+    page.keyboard.press("Escape")
+    page.mouse.move(*third)
+    page.mouse.up()
+    assert read(page) == ""
+
+
 def test_the_maps_of_each_layer_are_shown_as_they_were_answered(digits, visit):
     page = visit(digits)
     with page.expect_response("**/model") as model:

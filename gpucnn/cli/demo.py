@@ -14,7 +14,7 @@ from .demo_answer import Reader
 from .options import json_option
 from .output import Output, short
 
-HOST = "127.0.0.1"  # this machine and nobody else: the page asks no one who he is
+HOST = "127.0.0.1"  # this machine and nobody else: whoever can reach the page may use it
 
 
 @click.command(short_help="Draw a digit and watch a model read it.")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from .demo_answer import SIDE, Reader
@@ -22,9 +23,9 @@ HEADERS = {"Content-Security-Policy": f"{POLICY}; base-uri 'none'; form-action '
 
 
 def serve(reader: Reader, listener: socket) -> None:
-    """Answer whoever connects to `listener`, until Ctrl-C."""
-    config = uvicorn.Config(application(reader), log_config=None, log_level="error", lifespan="off", ws="none")
-    uvicorn.Server(config).run(sockets=[listener])
+    """Answer whoever connects to `listener`, until Ctrl-C, and a second longer. Faults are told on the page."""
+    quiet: dict[str, Any] = {"log_config": None, "log_level": "critical", "lifespan": "off", "ws": "none"}
+    uvicorn.Server(uvicorn.Config(application(reader), timeout_graceful_shutdown=1, **quiet)).run(sockets=[listener])
 
 
 def application(reader: Reader) -> Starlette:
@@ -34,7 +35,7 @@ def application(reader: Reader) -> Starlette:
     """
 
     async def page(request: Request) -> Response:
-        return HTMLResponse(PAGE.read_text(), headers=HEADERS)
+        return HTMLResponse(PAGE.read_bytes(), headers=HEADERS)
 
     async def model(request: Request) -> Response:
         return JSONResponse(reader.facts)
@@ -45,10 +46,13 @@ def application(reader: Reader) -> Starlette:
     async def gone(request: Request, error: Exception) -> Response:
         return Response(status_code=400)
 
+    async def failed(request: Request, error: Exception) -> Response:
+        return PlainTextResponse(f"{type(error).__name__}: {error}", status_code=500)
+
     return Starlette(
         routes=[Route("/", page), Route("/model", model), Route("/answer", answer, methods=["POST"])],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)],
-        exception_handlers={ClientDisconnect: gone},
+        exception_handlers={ClientDisconnect: gone, Exception: failed},
     )
 
 
