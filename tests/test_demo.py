@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 from base64 import b64decode
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -249,7 +250,8 @@ def ask(address, method, path, body=None, **headers):
     """(status, headers, content)"""
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
     try:
-        connection.request(method, path, body, headers)
+        with suppress(ConnectionError):  # who is told that it is too much may be told before it is all sent
+            connection.request(method, path, body, headers)
         response = connection.getresponse()
         return response.status, response.headers, response.read()
     finally:
@@ -259,8 +261,9 @@ def ask(address, method, path, body=None, **headers):
 def send(address, *parts):
     """The status line that is answered to these bytes; empty where the connection is closed."""
     with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
-        for part in parts:
-            connection.sendall(part)
+        with suppress(ConnectionError):
+            for part in parts:
+                connection.sendall(part)
         return connection.makefile("rb").readline()
 
 
