@@ -16,7 +16,7 @@ from ranks import MPIRUN, ONE_THREAD, Share, install_mpi, needs_mpi
 
 from gpucnn import DataError, UsageError
 from gpucnn.checkpoint import load_state
-from gpucnn.cli.ranks import require_same
+from gpucnn.cli.ranks import end, require_same
 from gpucnn.data import load
 
 DATA = load("tinydigits")
@@ -123,6 +123,24 @@ def test_an_error_on_one_rank_ends_all(empty_folder):
     assert err.count("error: ") == 1 and "error: on rank 1 of 2: " in err
     saw(code, err)
     assert not Path("run").exists()
+
+
+def test_an_error_is_told_some_time_before_all_end(monkeypatch):
+    """mpirun passes on what ranks say, but not what it has yet to read when one of them ends all."""
+    events = []
+
+    class Others(Share):
+        def abort(self, code):
+            events.append(("abort", code))
+
+    monkeypatch.setattr("gpucnn.cli.ranks.connect", lambda: Others(1, 2))
+    monkeypatch.setattr("click.echo", lambda text, err: events.append(("told", text)))
+    monkeypatch.setattr("time.sleep", lambda seconds: events.append(("slept", seconds)))
+    end(4, "no such file")
+    (_, turn), (_, text), (_, seconds), last = events
+    assert text == "error: on rank 1 of 2: no such file"
+    assert turn > 0 and seconds > 0.1
+    assert last == ("abort", 4)
 
 
 @pytest.mark.parametrize(

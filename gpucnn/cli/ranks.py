@@ -18,7 +18,8 @@ from ..training import Epoch
 from .resume import MAY_CHANGE, settings
 from .stop import StopBetweenSteps, Stopped
 
-_SECONDS_TO_SPEAK = 0.3  # longer than ranks need, one after another, to find out that all of them fail
+_SECONDS_TO_SPEAK = 0.6  # longer than ranks need, one after another, to find out that all of them fail
+_SECONDS_TO_BE_HEARD = 0.2  # mpirun ends all at once, and what it has not read by then is lost
 _SAME = "start all ranks with the same command, the same code and the same data"
 
 
@@ -88,4 +89,5 @@ def end(code: int, *lines: str) -> None:
     where = f"on rank {ranks.rank} of {ranks.size}: " if ranks.rank else ""
     click.echo("\n".join(["error: " + where + lines[0], *lines[1:]]), err=True)
     if ranks.size > 1:
+        time.sleep(_SECONDS_TO_BE_HEARD)
         ranks.abort(code)
