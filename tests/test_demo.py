@@ -28,6 +28,8 @@ from gpucnn.models import MODELS
 Image = pytest.importorskip("PIL.Image", reason="no Pillow: make setup")
 pytest.importorskip("starlette", reason="no starlette: make setup")
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 SMALL = "train --device cpu --kernels xp --dataset tinydigits --epochs 1 --limit-batches 9"
 INK = SIDE * SIDE
 
