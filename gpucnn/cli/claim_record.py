@@ -17,6 +17,7 @@ from .output import Output
 from .progress import Progress
 from .recipe import with_recipe
 from .run import Run
+from .run_folder import cannot_write
 from .stop import StopBetweenSteps
 from .train import train
 
@@ -72,9 +73,7 @@ class Record:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(self.path, (json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n").encode())
         except OSError as error:
-            raise UsageError(
-                f"cannot write to {self.path}: {error.strerror}", "choose another folder: --output-dir DIR"
-            ) from None
+            raise cannot_write(self.path, error) from None
 
     def verdict(self) -> str | None:
         """None where runs are missing."""

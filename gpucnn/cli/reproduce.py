@@ -10,10 +10,10 @@ import click
 from ..backend import parse_device
 from ..claims import CLAIMS, Claim, claim_named, spread, values, words
 from ..data import load
-from ..errors import UsageError
 from .claim_record import Record, quantities
 from .options import device_options, json_option, threads_option
 from .output import Output, short
+from .run_folder import cannot_write
 from .stop import Stopped
 
 
@@ -68,7 +68,7 @@ def _require_folder(folder: Path) -> None:
     """UsageError, before anything is trained, where it is no folder and cannot become one."""
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise UsageError(f"cannot write to {folder}", "choose another folder: --output-dir DIR")
+        raise cannot_write(folder)
 
 
 def _introduce(claim: Claim, output: Output) -> None:

@@ -34,6 +34,12 @@ _REPLACED = (WEIGHTS, PREVIOUS, BEST, *(f"{picture}.png" for picture in PICTURES
 _OWN = (*_REPLACED, METRICS, "metrics.csv", "config.toml", "env.json")
 
 
+def cannot_write(path: Path, error: OSError | None = None) -> UsageError:
+    """To be raised where --output-dir, or the default of it, gave a place that takes no files."""
+    why = f": {error.strerror}" if error else ""
+    return UsageError(f"cannot write to {path}{why}", "choose another folder: --output-dir DIR")
+
+
 class RunFolder:
     """config.toml (everything resolved), env.json, metrics.jsonl, metrics.csv, samples/, and three checkpoints.
 
@@ -78,9 +84,7 @@ class RunFolder:
             for name in _REPLACED:
                 (path / name).unlink(missing_ok=True)
         except OSError as error:
-            raise UsageError(
-                f"cannot write to {path}: {error.strerror}", "choose another folder: --output-dir DIR"
-            ) from None
+            raise cannot_write(path, error) from None
         shutil.rmtree(path / "samples", ignore_errors=True)
         return folder
 
