@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from markdown_table import table
 
 from gpucnn.claims import CLAIMS, spread, values, words
 from gpucnn.cli.claim_record import quantities
@@ -29,7 +30,7 @@ def claims() -> str:
         for each in found
     ]
     ran = {each["claim"] for each in found}
-    return _table(
+    return table(
         heads, rows + [(name, each.says, each.by, NOT_YET, "") for name, each in CLAIMS.items() if name not in ran]
     )
 
@@ -48,9 +49,10 @@ def accuracy() -> str:
         if not defined["images"] and len(defined["variants"]) == 1:
             name, dataset = runs[0]["variant"], defined["flags"].split()[1]
             measured = [spread(what, values(runs, name, what)) for what in ("epochs", "test_accuracy", "seconds")]
-            rows.append((name, dataset, *measured, str(len(runs)), _where(record)))
-    table = _table(("model", "data set", "epochs", "test accuracy", "seconds", "seeds", "device"), rows)
-    return f"{table}\n\nMeasured with `make bench`; seconds by the clock, of training, on cores that others used, too."
+            rows.append((name, dataset, *measured, len(runs), _where(record)))
+    heads = ("model", "data set", "epochs", "test accuracy", "seconds", "seeds", "device")
+    how = "Measured with `make bench`; seconds by the clock, of training, on cores that others used, too."
+    return f"{table(heads, rows)}\n\n{how}"
 
 
 def claims_runs() -> str:
@@ -71,14 +73,16 @@ def _section(record: dict[str, Any]) -> str:
         f"{record['environment']['cpu']}."
     )
     judged = "\n".join(f"- {'yes' if each['holds'] else 'no'}: {each['criterion']}" for each in record["criteria"])
-    table = _table(("", *map(words, columns)), rows)
-    parts = f"### {record['claim']}", record["says"], budget, table, judged, f"**{record['verdict']}**"
+    parts = (
+        f"### {record['claim']}",
+        record["says"],
+        budget,
+        table(("", *map(words, columns)), rows),
+        judged,
+        f"**{record['verdict']}**",
+    )
     return "\n\n".join(parts)
 
 
 def _where(record: dict[str, Any]) -> str:
     return f"{record['device']}, kernels {record['kernels']['conv2d']}"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))

@@ -25,8 +25,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from cpu_subjects import SUBJECTS, Subject
+from gpucnn_kernels import launchcost
+from gpucnn_kernels.clock import Cpu
 from machine import describe
+from numba import set_num_threads
 
 HERE = Path(__file__).parent
 WRONG = 1e-3  # |error| / |value|
@@ -37,7 +41,8 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": 1 << 40, "MALLOC_TRIM_THRESHOLD_": 1 << 40, 
 
 def environment(subject: Subject, threads: int) -> dict[str, str]:
     """The variables of a measurement's process."""
-    found = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    ours = ("MALLOC_", "GOMP_")  # set below; by gpucnn, here for `start_us` as in its own processes
+    found = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     found |= dict.fromkeys(THREADS, str(threads))
     if subject.family == "gpucnn":
         found["OPENBLAS_NUM_THREADS"] = "1"  # its waiting threads spin, and take the core from the kernels' threads
@@ -72,10 +77,11 @@ def measure(job: dict[str, Any], timeout: float) -> dict[str, Any]:
     """What the process of `job` found; {"skipped": reason} where it found nothing.
 
     `others`: how many cores the rest of the machine used meanwhile. Threads that wait for one another by spinning
-    then take 10 times as long, and not all subjects suffer alike.
+    then take 10 times as long, and not all subjects suffer alike. `start_us`: see there, before and after.
     """
     cores = sorted(os.sched_getaffinity(0))
     pinned = cores[-1:] if job["threads"] == 1 else cores
+    before = start_us(job["threads"])
     started, used, worked = time.perf_counter(), used_by_children(), busy()
     try:
         done = subprocess.run(
@@ -93,7 +99,19 @@ def measure(job: dict[str, Any], timeout: float) -> dict[str, Any]:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         return {"skipped": lines[-1]}
     worked, used, seconds = busy() - worked, used_by_children() - used, time.perf_counter() - started
-    return json.loads(done.stdout.splitlines()[-1]) | {"others": round(max(0.0, worked - used) / seconds, 3)}
+    found = json.loads(done.stdout.splitlines()[-1]) | {"others": round(max(0.0, worked - used) / seconds, 3)}
+    return found | {"start_us": [before, start_us(job["threads"])]}
+
+
+def start_us(threads: int) -> float:
+    """Microseconds of an empty kernel on `threads` threads: twice as many where these share no cache of data.
+
+    A host may move the cores of a virtual machine to two last-level caches and back, within seconds.
+    """
+    set_num_threads(threads)
+    call, clock = launchcost.one("threads" if threads > 1 else "cpu", np), Cpu()
+    call()
+    return round(1e6 * min(clock.issued(call, 100) for _ in range(30)) / 100, 2)
 
 
 def used_by_children() -> float:
@@ -118,7 +136,9 @@ def gather(rounds: list[dict[str, Any]], batch: int) -> dict[str, Any]:
         found["epoch"]["augment"] = rounds[0]["epoch"]["augment"]
     last = rounds[-1]
     return (
-        found | {"others": [one["others"] for one in rounds]} | {key: last[key] for key in ("details", "environment")}
+        found
+        | {key: [one[key] for one in rounds] for key in ("others", "start_us")}
+        | {key: last[key] for key in ("details", "environment")}
     )
 
 
@@ -210,7 +230,7 @@ def shapes(options: Any, record: dict[str, Any]) -> None:
             for name, each in rounds.items():
                 times = [one["shapes"][text] for one in each]
                 row[name] = {part: spread("ms", [one[part]["ms"] for one in times]) for part in ("forward", "both")}
-                row[name]["others"] = [one["others"] for one in each]
+                row[name] |= {key: [one[key] for one in each] for key in ("others", "start_us")}
             row["ratio"] = round(row["torch"]["both"]["ms"] / row["gpucnn"]["both"]["ms"], 3)
             record["runs"].append(row)
         (options.output / "cpu-shapes.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from markdown_table import table
+
 RESULTS = Path(__file__).parent / "results"
 NOT_YET = "Not measured yet: `make bench-cpu`."
 COLUMNS = {
@@ -48,26 +50,39 @@ def step_tables(*records: dict[str, Any]) -> str:
         "brackets what the slowest and the fastest round leave open. The factor is the time of the fastest eager "
         "PyTorch of the row over gpucnn's. With malloc tuned, glibc keeps freed memory, and no step meets fresh pages. "
         f"Images a second are those of gpucnn with shuffled, cropped and flipped batches. "
-        f"Kernels of gpucnn: {kernels}. Others used at most {others:.2f} cores meanwhile."
+        f"Kernels of gpucnn: {kernels}. Others used at most {others:.2f} cores meanwhile.{_starts(runs)}"
     )
     return "\n\n".join([*parts, " ".join([how, *dict.fromkeys(map(_where, records))])])
+
+
+def _starts(runs: list[dict[str, Any]]) -> str:
+    """Whether the cores were near each other while gpucnn was measured on more than one thread."""
+    ours = [run["subjects"]["gpucnn"] for run in runs if run["threads"] > 1 and "gpucnn" in run["subjects"]]
+    starts = [max(pair) for one in ours for pair in one["start_us"]]
+    if not starts:
+        return ""
+    slow = sum(start > 1.5 * min(starts) for start in starts)
+    return (
+        f" On more than one thread an empty kernel took {min(starts):.1f} to {max(starts):.1f} µs, and in {slow} of "
+        f"{len(starts)} measurements of gpucnn over half as long again as at best: the cores then share no cache."
+    )
 
 
 def _steps(runs: list[dict[str, Any]], names: list[str], part: str, title: str) -> str:
     epoch = part == "step" and any("epoch" in run["subjects"].get("gpucnn", {}) for run in runs)
     heads = [title, "batch", "threads", *(COLUMNS[name] for name in names), "gpucnn is faster"]
     heads += ["images/s"] * epoch
-    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for run in runs:
         found = run["subjects"]
-        cells = [run["network"], str(run["batch"]), str(run["threads"])]
+        cells = [run["network"], run["batch"], run["threads"]]
         cells += [_ms(found[name][part]["ms"]) if name in found else "" for name in names]
         cells.append(_factor(run["ratio"][part]))
         if epoch:
             one = found.get("gpucnn", {}).get("epoch")
             cells.append(f"{one['images_per_second']:,.0f}" if one else "")
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append(cells)
+    return table(heads, rows)
 
 
 def _ms(ms: float) -> str:
@@ -86,7 +101,7 @@ def shape_table(record: dict[str, Any]) -> str:
     heads = ["op", "in"]
     for batch, threads in sizes:
         heads += [f"gpucnn, batch {batch}, {threads} thread{'s' * (threads > 1)}", "PyTorch", "gpucnn is faster"]
-    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for op in dict.fromkeys(run["op"] for run in record["runs"]):
         found = {(run["batch"], run["threads"]): run for run in record["runs"] if run["op"] == op}
         cells = [op, ", ".join(next(iter(found.values()))["networks"])]
@@ -94,12 +109,12 @@ def shape_table(record: dict[str, Any]) -> str:
             run = found.get(size)
             both = [_ms(run[name]["both"]["ms"]) for name in ("gpucnn", "torch")] if run else ["", ""]
             cells += [*both, f"{run['ratio']:.2f}x" if run else ""]
-        rows.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     how = (
         f"Median milliseconds of {record['rounds']} rounds, forward and backward, each op alone and through the tape, "
         "also where the networks run it fused with what follows; no gx: the gradient of the input is not wanted."
     )
-    return "\n".join([*rows, "", f"{how} {_where(record)}"])
+    return f"{table(heads, rows)}\n\n{how} {_where(record)}"
 
 
 def _where(record: dict[str, Any]) -> str:

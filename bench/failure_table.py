@@ -4,6 +4,8 @@ import json
 from itertools import groupby
 from pathlib import Path
 
+from markdown_table import table
+
 RECORD = Path(__file__).parent / "results" / "failures.json"
 CODES = {
     0: "0: the command goes on",
@@ -22,10 +24,9 @@ def failures() -> str:
     cases = sorted(json.loads(RECORD.read_text()).items(), key=lambda item: (item[1]["exit"], item[0]))
     parts = []
     for code, rows in groupby(cases, key=lambda item: item[1]["exit"]):
-        parts += [f"### {CODES[code]}\n", "| case | what the user sees |", "|---|---|"]
-        parts += [f"| {case} | {'<br>'.join(map(_cell, found['says']))} |" for case, found in rows]
-        parts.append("")
-    return "\n".join(parts).rstrip()
+        seen = [(case, "<br>".join(map(_cell, found["says"]))) for case, found in rows]
+        parts += [f"### {CODES[code]}", table(("case", "what the user sees"), seen)]
+    return "\n\n".join(parts)
 
 
 def _cell(line: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from markdown_table import table
+
 RESULTS = Path(__file__).parent / "results"
 PICTURE = Path(__file__).parent.parent / "docs" / "gpu-roofline.png"
 NOT_YET = "Not measured yet: `make bench-gpu`."
@@ -37,11 +39,11 @@ def gpu_steps() -> str:
 def step_table(*records: Record) -> str:
     heads = ["network", "batch", "precision", "gpucnn", "µs", "images/s", "fastest PyTorch", "µs", "images/s", "factor"]
     heads += ["of PyTorch eager"]
-    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for row in (row for record in records for row in record["rows"].values()):
         if not row.get("best") or not row.get("best_torch"):
             continue
-        subjects, cells = row["subjects"], [row["network"], str(row["batch"]), NAMES[row["mode"]]]
+        subjects, cells = row["subjects"], [row["network"], row["batch"], NAMES[row["mode"]]]
         for name in (row["best"], row["best_torch"]):
             one = subjects[name]
             cells += [_by(name, one), f"{one['us']:,.0f}", f"{one['images_per_second']:,}"]
@@ -49,7 +51,7 @@ def step_table(*records: Record) -> str:
         cells.append(f"{row['ratio']:.2f}x ({row['ratio_low']:.2f} to {row['ratio_high']:.2f}{tie})")
         eager = [one["us"] for name, one in subjects.items() if name.startswith("torch eager")]
         cells.append(f"{min(eager) / subjects[row['best']]['us']:.2f}x" if eager else "")
-        rows.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     how = (
         "Medians of five rounds in turns, by the clock of the wall, of forward, loss, backward and SGD with momentum, "
         "with another batch of the GPU's memory at each step; in brackets what the slowest and fastest rounds leave "
@@ -57,7 +59,7 @@ def step_table(*records: Record) -> str:
         "channels first and last, cudnn.benchmark on. fp32 is IEEE in PyTorch, also in convolutions; "
         "tf32 and bf16 (autocast) are asked for by name."
     )
-    return "\n".join([*rows, "", " ".join([how, *_left_out(records), where(records[0])])])
+    return "\n\n".join([table(heads, rows), " ".join([how, *_left_out(records), where(records[0])])])
 
 
 def _by(name: str, one: Record) -> str:
@@ -71,16 +73,15 @@ def all_steps() -> str:
     records = [record for name in ("steps", "batches", "compile", "autotune") if (record := found(name))]
     if not records:
         return NOT_YET
-    rows = ["| network | batch | precision | step | µs | from | to | GPU µs | images/s |", "|---" * 9 + "|"]
+    heads = ["network", "batch", "precision", "step", "µs", "from", "to", "GPU µs", "images/s"]
+    rows = []
     for row in (row for record in records for row in record["rows"].values() if "subjects" in row):
         for name, one in sorted(row["subjects"].items(), key=lambda item: item[1]["us"]):
-            times = " | ".join(f"{one[which]:,.0f}" for which in ("us", "us_min", "us_max", "gpu_us"))
+            times = [f"{one[which]:,.0f}" for which in ("us", "us_min", "us_max", "gpu_us")]
             whose = f"{name.partition(' ')[0]} {_by(name, one)}"
-            rows.append(
-                f"| {row['network']} | {row['batch']} | {NAMES[row['mode']]} | {whose} | {times} "
-                f"| {one['images_per_second']:,} |"
-            )
-    return "\n".join([*rows, "", where(records[0])])
+            cells = [row["network"], row["batch"], NAMES[row["mode"]], whose, *times]
+            rows.append([*cells, f"{one['images_per_second']:,}"])
+    return f"{table(heads, rows)}\n\n{where(records[0])}"
 
 
 def gpu_layers() -> str:
@@ -91,7 +92,7 @@ def gpu_layers() -> str:
 
 def layer_table(record: Record, header: Record | None) -> str:
     heads = ["pass", "kernels", "µs", "TFLOP/s", "GB/s", "of the roofline", "PyTorch, µs", "factor"]
-    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     tops = ceilings(header)
     for name, row in record["rows"].items():
         for kind, our in row["ours"].items():
@@ -108,13 +109,13 @@ def layer_table(record: Record, header: Record | None) -> str:
                 f"{our['gbs']:,.0f}",
             ]
             cells += [f"{share / our['us']:.0%}" if share else "", theirs, f"{factor:.2f}x" if factor else ""]
-            rows.append(f"| {' | '.join(cells)} |")
+            rows.append(cells)
     how = (
         "Median of a dozen CUDA graphs of at least 20 calls, which take turns with arrays that together are twice the "
         "L2 cache. The roofline is the longer of two times: for the bytes at the speed of a copy, for the arithmetic "
         "at that of PyTorch's product of two matrices of 4096 (fp32: of the multiply-adds of all cores)."
     )
-    return "\n".join([*rows, "", " ".join([how, *_left_out([record]), where(record)])])
+    return "\n\n".join([table(heads, rows), " ".join([how, *_left_out([record]), where(record)])])
 
 
 def ceilings(header: Record | None) -> dict[str, float]:
@@ -142,7 +143,7 @@ def gpu_gates() -> str:
 
 
 def gate_table(record: Record) -> str:
-    rows = ["| kernels | shapes | worst error | PyTorch's there | same bits twice | did not pass |", "|---" * 6 + "|"]
+    heads, rows = ["kernels", "shapes", "worst error", "PyTorch's there", "same bits twice", "did not pass"], []
     shapes = {name: row for name, row in record["rows"].items() if "kinds" in row}
     for kind in dict.fromkeys(kind for row in shapes.values() for kind in row["kinds"]):
         done = {name: row["kinds"][kind] for name, row in shapes.items() if "errors" in row["kinds"].get(kind, {})}
@@ -154,14 +155,12 @@ def gate_table(record: Record) -> str:
         theirs = f"{torch[mode][which]:.1e}" if isinstance(torch, dict) else ""
         wrong = [name for name, one in done.items() if not one["passes"]]
         same = sum(one["same_bits"] for one in done.values())
-        rows.append(
-            f"| {KIND_NAMES.get(kind, kind)} | {len(done)} | {error:.1e} ({which} of {name}) | {theirs} "
-            f"| {same} of {len(done)} | {'; '.join(wrong) or 'none'} |"
-        )
+        cells = [KIND_NAMES.get(kind, kind), len(done), f"{error:.1e} ({which} of {name})", theirs]
+        rows.append([*cells, f"{same} of {len(done)}", "; ".join(wrong) or "none"])
     losses = [f"{name}: {row['apart_early']:.1e}" for name, row in record["rows"].items() if "apart_early" in row]
     how = "Errors are |error| / |value| against float64, outputs full of NaN before."
     how += f" Losses of the first steps lie apart from PyTorch's by {', '.join(losses)}." if losses else ""
-    return "\n".join([*rows, "", " ".join([how, *_left_out([record]), where(record)])])
+    return "\n\n".join([table(heads, rows), " ".join([how, *_left_out([record]), where(record)])])
 
 
 def gpu_train() -> str:
@@ -169,13 +168,12 @@ def gpu_train() -> str:
     record = found("train")
     if not record:
         return NOT_YET
-    rows = ["| model | kernels | epochs | test accuracy | on the CPU | images/s |", "|---" * 6 + "|"]
+    rows = []
     for run in record["rows"].values():
-        rows.append(
-            f"| {run['model']} | {run['kind']} | {run['epochs']} | {run['test_accuracy']:.1%} "
-            f"| {run['accuracy_on_cpu']:.1%} | {run['images_per_second']:,.0f} |"
-        )
-    return "\n".join([*rows, "", where(record)])
+        accuracies = [f"{run[which]:.1%}" for which in ("test_accuracy", "accuracy_on_cpu")]
+        rows.append([run["model"], run["kind"], run["epochs"], *accuracies, f"{run['images_per_second']:,.0f}"])
+    heads = ["model", "kernels", "epochs", "test accuracy", "on the CPU", "images/s"]
+    return f"{table(heads, rows)}\n\n{where(record)}"
 
 
 def gpu_race() -> str:
@@ -186,7 +184,7 @@ def gpu_race() -> str:
 
 def race_table(record: Record) -> str:
     of_a_gpu(record, "the race")
-    rows = ["| | seconds, median | least | most | epochs | reached |", "|---" * 6 + "|"]
+    rows = []
     for subject in dict.fromkeys(run["subject"] for run in record["runs"]):
         runs = [run for run in record["runs"] if run["subject"] == subject]
         there = [run for run in runs if run["seconds"] is not None]
@@ -194,12 +192,13 @@ def race_table(record: Record) -> str:
         cells = [f"{f(seconds):,.2f}" if seconds else "" for f in (statistics.median, min, max)]
         epochs = sorted({len(run["epochs"]) for run in there})
         cells += [" to ".join(map(str, dict.fromkeys((epochs[0], epochs[-1])))) if epochs else ""]
-        rows.append(f"| {subject} | {' | '.join(cells)} | {len(there)} of {len(runs)} |")
+        rows.append([subject, *cells, f"{len(there)} of {len(runs)}"])
     how = (
         f"Seconds of training with the recipe {record['recipe']} until {record['target']:.1%} of the test pictures are "
         "recognised, a run a seed; without compiling, loading and testing."
     )
-    return "\n".join([*rows, "", f"{how} {where(record)}"])
+    heads = ["", "seconds, median", "least", "most", "epochs", "reached"]
+    return f"{table(heads, rows)}\n\n{how} {where(record)}"
 
 
 def _left_out(records: Any) -> list[str]:

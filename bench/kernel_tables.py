@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gpucnn_kernels
+from markdown_table import table
 
 KERNELS = Path(__file__).parent.parent / "kernels"
 RESULTS = Path(__file__).parent / "results"
@@ -18,8 +19,7 @@ TENSOR_CORES = ("tf32", "tf32x3", "bf16")  # in one column
 
 def ops() -> str:
     """A row for each op: its implementations and papers, all read from the files."""
-    kinds = " | ".join(f"`{kind}`" for kind in KINDS)
-    rows = [f"| op | {kinds} | CUDA C | tensor cores | from |", "|---" * (len(KINDS) + 4) + "|"]
+    rows = []
     for op, implementations in gpucnn_kernels.ops().items():
         files = [f"{op}_{kind}.py" if kind in implementations else "" for kind in KINDS]
         files.append(f"{op}.cu" if (KERNELS / f"{op}.cu").exists() else "")
@@ -27,8 +27,8 @@ def ops() -> str:
         links.append(", ".join(f"[{kind}]({op}_{kind}.py)" for kind in TENSOR_CORES if kind in implementations))
         text = "\n".join((KERNELS / name).read_text() for name in files if name)
         papers = ", ".join(dict.fromkeys(f"[{name}]({url})" if url else name for name, url in _papers(text)))
-        rows.append(f"| {op} | {' | '.join(links)} | {papers} |")
-    return "\n".join(rows)
+        rows.append([op, *links, papers])
+    return table(["op", *(f"`{kind}`" for kind in KINDS), "CUDA C", "tensor cores", "from"], rows)
 
 
 def _papers(text: str) -> Iterator[tuple[str, str]]:
@@ -47,23 +47,22 @@ def resources() -> str:
     for source, kernels in record["kernels"].items():
         for kernel, by_arch in kernels.items():
             figures.setdefault(kernel, {True: [], False: []})["_numba." in source].append(by_arch)
-    rows = [
-        "| kernel | what a thread or block does | CUDA C: registers | shared bytes | Numba: registers | shared bytes |",
-        "|---|---|---|---|---|---|",
-    ]
+    heads = ["kernel", "what a thread or block does", "CUDA C: registers", "shared bytes", "Numba: registers"]
+    rows = []
     ideas = dict(_ideas())
     for kernel in sorted(figures):
         cells = [cell for numba in (False, True) for cell in _cells(figures[kernel][numba])]
-        rows.append(f"| {kernel} | {ideas.get(kernel, '')} | {' | '.join(cells)} |")
-    every = [used for both in figures.values() for kind in both.values() for rows in kind for used in rows.values()]
+        rows.append([kernel, ideas.get(kernel, ""), *cells])
+    every = [used for both in figures.values() for kind in both.values() for one in kind for used in one.values()]
     spilled = sum(used["spills"] > 0 or used["stack"] > 0 for used in every)
     compilers = ", ".join(f"{name} {version}" for name, version in record["compilers"].items())
     archs = ", ".join(next(iter(next(iter(record["kernels"].values())).values())))
-    return "\n".join(
-        [*rows, "", f"Registers of a thread on {archs}, over all variants of a kernel; {spilled} of the "
-         f"{len(every)} compilations spill registers or keep arrays in local memory. "
-         f"Measured with `python bench/resources.py`: {compilers}."]
-    )  # fmt: skip
+    how = (
+        f"Registers of a thread on {archs}, over all variants of a kernel; {spilled} of the "
+        f"{len(every)} compilations spill registers or keep arrays in local memory. "
+        f"Measured with `python bench/resources.py`: {compilers}."
+    )
+    return f"{table([*heads, 'shared bytes'], rows)}\n\n{how}"
 
 
 def _cells(variants: list[dict[str, Any]]) -> tuple[str, str]:
@@ -93,11 +92,7 @@ def mutations() -> str:
     """A row for each kernel: its mutants, and what found them; then every survivor with its reason."""
     record = json.loads((RESULTS / "mutations.json").read_text())["files"]
     reasons = tomllib.loads((Path(__file__).parent / "survivors.toml").read_text())["reason"]
-    rows = [
-        "| file | function | mutants | killed | survived | the same code | found by |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    survivors = []
+    rows, survivors = [], []
     total: Counter[str] = Counter()
     for file, functions in record.items():
         for function, found in sorted(functions.items()):
@@ -105,10 +100,8 @@ def mutations() -> str:
             total += counts
             by = ", ".join(f"{how} {count}" for how, count in Counter(found["killed by"]).most_common())
             alive = counts["killed"] + counts["survived"]
-            rows.append(
-                f"| {file} | {function} | {alive + counts['equivalent']} | {counts['killed']} | {counts['survived']} "
-                f"| {counts['equivalent']} | {by} |"
-            )
+            verdicts = (counts[verdict] for verdict in ("killed", "survived", "equivalent"))
+            rows.append([file, function, alive + counts["equivalent"], *verdicts, by])
             for row in found["survivors"]:
                 why = next((r["why"] for r in reasons if row["after"] in r["after"]), "no reason known")
                 survivors.append(
@@ -119,7 +112,8 @@ def mutations() -> str:
         f"{total['killed']} of {alive} mutants are killed; {total['equivalent']} more compile to the same machine "
         f"code, {total['stillborn']} do not compile. The survivors:"
     )
-    return "\n".join([*rows, "", line, "", *survivors])
+    heads = ["file", "function", "mutants", "killed", "survived", "the same code", "found by"]
+    return "\n\n".join([table(heads, rows), line, "\n".join(survivors)])
 
 
 def cpu_errors() -> str:
@@ -127,16 +121,13 @@ def cpu_errors() -> str:
     record = json.loads((RESULTS / "cpu-errors.json").read_text())
     names = {"cpu": "`cpu`", "exact": "`exact`", "torch": "PyTorch, NCHW"}
     kinds = [kind for kind in names if kind in record["rows"][0]["errors"]]
-    rows = [
-        f"| convolution | result | {' | '.join(names[kind] for kind in kinds)} |",
-        "|---" * (len(kinds) + 2) + "|",
-    ]
+    rows = []
     for row in record["rows"]:
         image, window = ("x".join(map(str, each)) for each in (row["x"][1:], row["w"][2:]))
         shape = f"{image} to {row['w'][0]}, {window}"
         for result in ("y", "gx", "gw"):
             cells = [" / ".join(f"{value:.1e}" for value in row["errors"][kind][result]) for kind in kinds]
-            rows.append(f"| {shape if result == 'y' else ''} | {result} | {' | '.join(cells)} |")
+            rows.append([shape if result == "y" else "", result, *cells])
     machine = record["machine"]
     versions = f"NumPy {machine['numpy']}" + (f", PyTorch {machine['torch']}" if "torch" in machine else "")
     how = (
@@ -144,7 +135,7 @@ def cpu_errors() -> str:
         f"{record['rows'][0]['x'][0]}, normally distributed numbers. Measured with `python bench/cpu_errors.py` on "
         f"{machine['cpu']}, {versions}."
     )
-    return "\n".join([*rows, "", how])
+    return f"{table(['convolution', 'result', *(names[kind] for kind in kinds)], rows)}\n\n{how}"
 
 
 def excerpt(file: str, start: str, end: str) -> str:
@@ -163,7 +154,7 @@ def ladder() -> str:
     of_warps = record["multiply_adds"] / 32
     heads = ("rung", "", "registers", "shared bytes", "global loads a multiply-add", "bytes a multiply-add")
     heads += ("shared loads a multiply-add", "rounds a request")
-    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for rung in record["rungs"]:
         sources = [name for name in used if name.startswith(f"conv2d{'.cu' if rung['impl'] == 'raw' else '_numba'}")]
         one = next(used[name][rung["kernel"]] for name in sources if rung["kernel"] in used[name] and _tile(name))
@@ -174,14 +165,14 @@ def ladder() -> str:
         cells += [f"{bytes_of_shared:,}", f"{rung['global']['loads'] / of_warps:.3f}"]
         cells += [f"{rung['global']['sectors'] / of_warps:.2f}", f"{shared['loads'] / of_warps:.3f}"]
         cells += [f"{shared['rounds'] / requests:.2f}" if requests else ""]
-        rows.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     compilers = ", ".join(f"{name} {version}" for name, version in record["compilers"].items())
     how = (
         f"x {record['shape']}: {record['multiply_adds']:,} multiply-adds. Registers and shared memory by ptxas for "
         "sm_90; requests of warps, sectors of 32 bytes and rounds counted on the simulator from the PTX. "
         f"Counted with `python bench/ladder.py`: {compilers}."
     )
-    return "\n".join([*rows, "", how])
+    return f"{table(heads, rows)}\n\n{how}"
 
 
 def _tile(source: str) -> bool:

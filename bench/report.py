@@ -16,6 +16,7 @@ from cpu_tables import cpu_shapes, cpu_step
 from failure_table import failures
 from gpu_tables import all_steps, gpu_gates, gpu_layers, gpu_race, gpu_steps, gpu_train, pictures
 from kernel_tables import cpu_errors, excerpt, ladder, mutations, ops, resources
+from markdown_table import table
 from scaling_table import scaling
 
 ROOT = Path(__file__).parent.parent
@@ -37,46 +38,45 @@ def beside_torch() -> str:
 def torch_table(records: list[Any]) -> str:
     heads = ["model", "optimizer, top rate", "batch", "epochs"]
     heads += [head for what in ("test accuracy", "seconds", "images/s") for head in (what, "PyTorch")]
-    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for record in records:
         recipe, sides = record["recipe"], [record["gpucnn"], record["torch"]]
         cells = [
             record["model"],
             f"{recipe['optimizer']} {recipe['lr']:g}",
-            str(recipe["batch_size"]),
-            str(len(sides[0])),
+            recipe["batch_size"],
+            len(sides[0]),
         ]
         cells += [f"{epochs[-1]['test_accuracy']:.1%}" for epochs in sides]
         cells += [f"{epochs[-1]['seconds']:,.0f}" for epochs in sides]
         cells += [f"{record['images'] * len(epochs) / epochs[-1]['seconds']:,.0f}" for epochs in sides]
-        rows.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     where = sorted({f"{r['machine']['cpu']}, PyTorch {r['machine']['torch']}" for r in records})
     how = "One seed and one thread each, PyTorch eager and channels last; seconds of the processor, without the tests."
-    return "\n".join([*rows, "", f"{how} Measured with `python bench/accuracy_torch.py` on {' and '.join(where)}."])
+    measured = f"Measured with `python bench/accuracy_torch.py` on {' and '.join(where)}."
+    return f"{table(heads, rows)}\n\n{how} {measured}"
 
 
 def tape() -> str:
     """What the tape costs."""
     record = load("tape")
-    return (
-        f"| Functions | forward and backward | from | to |\n|---|---|---|---|\n"
-        f"| {record['functions']} | {record['us_per_step']:.0f} µs | {record['us_min']:.0f} µs "
-        f"| {record['us_max']:.0f} µs |\n\nMeasured with `python bench/tape.py` on {record['machine']['cpu']}."
-    )
+    times = (f"{record[which]:.0f} µs" for which in ("us_per_step", "us_min", "us_max"))
+    found = table(("Functions", "forward and backward", "from", "to"), [(record["functions"], *times)])
+    return f"{found}\n\nMeasured with `python bench/tape.py` on {record['machine']['cpu']}."
 
 
 def ranges() -> str:
     """What named ranges cost a step, unheard and timed."""
     record = load("ranges")
     rows = [
-        f"| {what} | {one['median']:.2%} | {one['low']:.2%} to {one['high']:.2%} |"
+        (what, f"{one['median']:.2%}", f"{one['low']:.2%} to {one['high']:.2%}")
         for what, one in (("nobody listens", record["unheard"]), ("a clock around each", record["timed"]))
     ]
     how = (
         f"Of a step ({record['step']}) with {record['ranges']} ranges, each of {record['ns_unheard']['median']:.0f} ns "
         f"where nobody listens; quartiles. Measured with `python bench/ranges.py` on {record['machine']['cpu']}."
     )
-    return "\n".join(["| | share of a step | half of the rounds |", "|---|---|---|", *rows, "", how])
+    return f"{table(('', 'share of a step', 'half of the rounds'), rows)}\n\n{how}"
 
 
 def fuzz() -> str:
@@ -84,18 +84,15 @@ def fuzz() -> str:
     if not (ROOT / "bench" / "results" / "fuzz.json").exists():
         return "Not measured yet: `make test-fuzz`."
     record = load("fuzz")
-    rows = [
-        "| reader of | damaged files | seeds | read | refused | branches taken | most memory | found and mended |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ["reader of", "damaged files", "seeds", "read", "refused", "branches taken", "most memory"]
+    rows = []
     for name, row in record["readers"].items():
         taken = f"{row['taken']} of {row['branches']} ({row['taken'] / row['branches']:.0%})"
-        rows.append(
-            f"| {name} | {row['files']:,} | {row['seeds'][0]} to {row['seeds'][-1]} | {row['read']:,} "
-            f"| {row['files'] - row['read']:,} | {taken} "
-            f"| {row['peak_mb']} MB | {'; '.join(row['found']) or '-'} |"
-        )
-    return "\n".join([*rows, "", f"Measured with `make test-fuzz` on {record['machine']['cpu']}."])
+        counts = [f"{count:,}" for count in (row["read"], row["files"] - row["read"])]
+        cells = [name, f"{row['files']:,}", f"{row['seeds'][0]} to {row['seeds'][-1]}", *counts, taken]
+        rows.append([*cells, f"{row['peak_mb']} MB", "; ".join(row["found"]) or "-"])
+    found = table([*heads, "found and mended"], rows)
+    return f"{found}\n\nMeasured with `make test-fuzz` on {record['machine']['cpu']}."
 
 
 BLOCKS = {

@@ -138,9 +138,11 @@ def test_an_op_has_the_same_gradients_on_both_sides(monkeypatch):
 
 def test_environment_of_a_measurement(monkeypatch):
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "3000")
     ours, tuned = (environment(SUBJECTS[name], 2) for name in ("gpucnn", "torch-tuned"))
     assert (ours["NUMBA_NUM_THREADS"], ours["OPENBLAS_NUM_THREADS"]) == ("2", "1")
     assert (tuned["OMP_NUM_THREADS"], tuned["OPENBLAS_NUM_THREADS"]) == ("2", "2")
+    assert not [name for name in ours | tuned if name.startswith("GOMP_")]
     assert not [name for name in ours if name.startswith("MALLOC_")]
     assert {name for name in tuned if name.startswith("MALLOC_")} == set(MALLOC)
 
@@ -148,7 +150,7 @@ def test_environment_of_a_measurement(monkeypatch):
 def one_round(step, evaluation, **more):
     part = {"page_faults": 0.0, "calls": 5, "ms_first": 90.0}
     found = {"step": part | {"ms": step, "ms_min": step / 2}, "eval": part | {"ms": evaluation, "ms_min": 0.5}}
-    return found | {"others": 0.25, "details": {"kernels": "cpu"}, "environment": {}} | more
+    return found | {"others": 0.25, "start_us": [1.5, 2.0], "details": {"kernels": "cpu"}, "environment": {}} | more
 
 
 @pytest.fixture
@@ -161,6 +163,10 @@ def subjects():
         "torch-compile": [one_round(1.0, 1.0)],
     }
     return {name: gather(each, 128) for name, each in rounds.items()}
+
+
+def test_an_empty_kernel_takes_microseconds():
+    assert 0 < cpu_step.start_us(1) < 1e4
 
 
 def test_medians_and_ratios(subjects):
@@ -210,6 +216,7 @@ def test_other_batches_of_the_same_code_and_machine_stay(tmp_path):
     assert cpu_step.measured_before(file, MACHINE | {"commit": "d"}, options) == []
 
 
+STARTS = [[1.4, 1.6], [1.5, 2.0], [3.1, 1.5]]  # before and after each measurement
 MACHINE = {
     "cpu": "A CPU, 2 cores",
     "isa": ["avx2"],
@@ -249,6 +256,10 @@ def test_table_of_steps(subjects):
     assert lines[3] == "| lenet | 128 | 2 |  | 11.0 |  |  |  |  |"
     assert "| lenet | 128 | 1 | 1.00 | 4.00 | 5.00 | 1.00 | 4.00x (4.00 to 4.00) |" in lines
     assert "Others used at most 0.25 cores" in lines[-1]
+    assert "empty kernel" not in lines[-1]
+    two = run | {"threads": 2, "subjects": subjects | {"gpucnn": subjects["gpucnn"] | {"start_us": STARTS}}}
+    text = step_tables({"machine": MACHINE, "rounds": 3, "runs": [run, two]})
+    assert "an empty kernel took 1.6 to 3.1 µs, and in 1 of 3 measurements" in text
     assert "A CPU, 2 cores (AVX2): PyTorch 2, NumPy 3, b, commit c." in lines[-1]
 
 
