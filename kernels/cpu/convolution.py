@@ -100,7 +100,9 @@ def forward(call: Plan, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> t
     x, w = lines(x), np.ascontiguousarray(w)
     if call.way == "winograd":
         u = _points_of_weights(w, False)
-        v, m = _chunks(call)
+        count = _chunk(call)
+        room = _points(count + TARGET.lines, max(call.x[1], call.w[0]))
+        v, m = room[:, TARGET.lines :, : call.x[1]], room[:, :count, : call.w[0]]
         winograd.forward(x, u, bias, y_lines, codes, v, m, call.padding, pool, code is not None)
     elif call.way == "rows":
         rows, _ = call.windows
@@ -123,7 +125,7 @@ def backward(call: Plan, gy: np.ndarray, code: Any, x: Any, w: Any, need_x: bool
     w = np.ascontiguousarray(w) if need_x else None
     if call.way == "winograd":
         u = _points_of_weights(w, True) if need_x else _NO_GRADIENT
-        v, m = _chunks(call)
+        v, m = (_points(_chunk(call), channels) for channels in (call.x[1], call.w[0]))
         gu = _points_of_gradient(call.w) if need_w else _NO_GRADIENT
         winograd.backward(
             gy_lines, codes, x_lines if need_w else gx_lines, u, gx_lines if need_x else x_lines,
@@ -183,20 +185,20 @@ def _points_of_gradient(shape: tuple) -> np.ndarray:
     return plain((36, shape[0], line_count(shape[1]) * LINE, 1))
 
 
-def _chunks(call: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Room for the transformed inputs and outputs of a chunk of tiles, (36, lines, channels, LINE) each.
+def _chunk(call: Plan) -> int:
+    """Lines of a chunk: those of all images for as many tiles as the caches hold."""
+    image_lines = line_count(call.x[0])
+    tiles = -(-call.sizes[0] // 4) * -(-call.sizes[1] // 4)
+    return max(1, min(tiles, _CHUNK // image_lines)) * image_lines
+
+
+def _points(count: int, channels: int) -> np.ndarray:
+    """Room for Winograd's points of `count` lines, (36, lines, channels, LINE).
 
     Odd distances, in lines, between lines and between points spread them over all sets of the caches; a tile of rows
     may read a few lines behind the last.
     """
-    image_lines = line_count(call.x[0])
-    tiles = -(-call.sizes[0] // 4) * -(-call.sizes[1] // 4)
-    count = max(1, min(tiles, _CHUNK // image_lines)) * image_lines
-    rooms = []
-    for channels in (call.x[1], call.w[0]):
-        line = (channels | 1) * LINE
-        point = (count * (channels | 1) | 1) * LINE
-        memory = plain((36 * point + TARGET.rows * LINE,))
-        strides = 4 * point, 4 * line, 4 * LINE, 4
-        rooms.append(np.ndarray((36, count, channels, LINE), np.float32, memory, 0, strides))
-    return rooms[0], rooms[1]
+    line = (channels | 1) * LINE
+    point = (count * (channels | 1) | 1) * LINE
+    memory = plain((36 * point + TARGET.rows * LINE,))
+    return np.ndarray((36, count, channels, LINE), np.float32, memory, 0, (4 * point, 4 * line, 4 * LINE, 4))

@@ -14,8 +14,9 @@ and the gradients are the transposed maps, in the order of the chain rule (not o
 The points are 0, 1/sqrt 2, -1/sqrt 2, sqrt 2, -sqrt 2 and infinity. They decide the rounding errors: those of the
 usual 0, 1, -1, 2, -2 are several times as large (docs/decisions.md). points.py has the matrices.
 
-The tiles of 4x4 outputs are taken in chunks of all images, so that v and m of a chunk stay in the cache. The maps to
-and from the points are in winograd_maps.py, the products here.
+The tiles of 4x4 outputs are taken in chunks of all images, so that v and m of a chunk stay in the cache. Going forward
+they share their memory: m is TARGET.lines before v, and a product writes where it has just read. The maps to and from
+the points are in winograd_maps.py, the products here.
 """
 
 import numpy as np
@@ -106,20 +107,26 @@ def _multiply_weights(m, v, gu, point, lines, begin):
     parallel=True,
 )
 def forward(x, u, b, y, code, v, m, padding, pool, fused):
-    """y, and code where `fused`; u from transform_weights; v and m: room for a chunk."""
+    """y, and code where `fused`; u from transform_weights; v and m: room for a chunk, the same for both.
+
+    A channel of outputs makes room for that channel of the next inputs, which finds its place in the nearest cache. All
+    threads get as many of either.
+    """
     ci, co, lines = x.shape[0], y.shape[0], x.shape[3] // LINE
     columns = tile_count(y.shape[2] * pool[1], 4)
     tiles = tile_count(y.shape[1] * pool[0], 4) * columns
-    chunk = v.shape[1] // lines
+    chunk, groups, count = v.shape[1] // lines, min(ci, co), 0
     walk = _walk(ci)
-    for first in range(0, tiles, chunk):
-        count = min(chunk, tiles - first)
-        for c in prange(ci):
-            transform_inputs(x, np.int64(c), v, first, count, columns, padding)
+    for first in range(0, tiles + chunk, chunk):
+        done, count = count, min(chunk, tiles - first)
+        for group in prange(groups):
+            for k in range(np.int64(group), max(ci, co), groups):
+                if k < co:
+                    transform_outputs(m, k, b, y, code, first - chunk, done, columns, pool, fused)
+                if k < ci:
+                    transform_inputs(x, k, v, first, count, columns, padding)
         for point in prange(POINTS):
             _multiply(u, v, m, np.int64(point), count * lines, walk)
-        for k in prange(co):
-            transform_outputs(m, np.int64(k), b, y, code, first, count, columns, pool, fused)
 
 
 @compiled(
