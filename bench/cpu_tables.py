@@ -58,7 +58,7 @@ def step_tables(*records: dict[str, Any]) -> str:
 def _starts(runs: list[dict[str, Any]]) -> str:
     """Whether the cores were near each other while gpucnn was measured on more than one thread."""
     ours = [run["subjects"]["gpucnn"] for run in runs if run["threads"] > 1 and "gpucnn" in run["subjects"]]
-    starts = [max(pair) for one in ours for pair in one["start_us"]]
+    starts = [max(pair) for one in ours for pair in one.get("start_us", ())]
     if not starts:
         return ""
     slow = sum(start > 1.5 * min(starts) for start in starts)
