@@ -143,7 +143,7 @@ def test_a_named_recipe_yields_to_config_and_flags_in_any_order(first, then):
         f"train {first} {then} --dataset tinydigits --model tinydigits-cnn --epochs 1 --momentum 0.7 --output-dir run"
     )
     config = tomllib.loads(Path("run/config.toml").read_text())
-    assert (config["batch_size"], config["nesterov"], config["augment"]) == (512, True, "crop,flip")  # the recipe
+    assert (config["batch_size"], config["nesterov"], config["augment"]) == (256, True, "crop,flip")  # the recipe
     assert (config["label_smoothing"], config["momentum"]) == (0.3, 0.7)  # the file, the flag
     assert config["lr_scheduler"] == "one-cycle"  # the recipe that was named, not the data set's
 
