@@ -40,6 +40,12 @@ def cannot_write(path: Path, error: OSError | None = None) -> UsageError:
     return UsageError(f"cannot write to {path}{why}", "choose another folder: --output-dir DIR")
 
 
+def require_free(path: Path | None, overwrite: bool) -> None:
+    """UsageError where --output-dir is a file, or holds files that are not to be replaced."""
+    if path and (path.is_file() or (path.is_dir() and any(path.iterdir()) and not overwrite)):
+        raise UsageError(f"--output-dir {path} exists already", "choose another, or replace it: --overwrite")
+
+
 class RunFolder:
     """config.toml (everything resolved), env.json, metrics.jsonl, metrics.csv, samples/, and three checkpoints.
 
@@ -72,8 +78,7 @@ class RunFolder:
     def create(cls, output_dir: Path | None, model: str, overwrite: bool) -> "RunFolder":
         """A new folder: `output_dir`, or runs/<date-time>-<model>. UsageError where it holds files already."""
         path = output_dir or Path("runs", f"{datetime.now():%Y%m%d-%H%M%S}-{model}")
-        if output_dir and (path.is_file() or (path.is_dir() and any(path.iterdir()) and not overwrite)):
-            raise UsageError(f"--output-dir {path} exists already", "choose another, or replace it: --overwrite")
+        require_free(output_dir, overwrite)
         try:
             if output_dir:
                 path.mkdir(parents=True, exist_ok=True)

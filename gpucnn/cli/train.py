@@ -15,7 +15,7 @@ from .ranks import distributed_option, first_speaks, follow
 from .recipe import with_recipe
 from .resume import RESUMED, read_run
 from .run import Run
-from .run_folder import RunFolder
+from .run_folder import RunFolder, require_free
 
 
 @click.command(short_help="Train a model.")
@@ -79,6 +79,8 @@ def train(context: click.Context, **flags: Any) -> None:
     output = Output(flags.pop("as_json"))
     ranks = connect(flags["distributed"])
     with first_speaks(ranks):
+        if not (resumed or flags["dry_run"] or ranks.rank):
+            require_free(flags["output_dir"], flags["overwrite"])  # before anything is loaded or compiled
         run = Run(flags, output, resumed, ranks)
         if flags["dry_run"]:
             run.dry()
