@@ -73,14 +73,8 @@ def _section(record: dict[str, Any]) -> str:
         f"{record['environment']['cpu']}."
     )
     judged = "\n".join(f"- {'yes' if each['holds'] else 'no'}: {each['criterion']}" for each in record["criteria"])
-    parts = (
-        f"### {record['claim']}",
-        record["says"],
-        budget,
-        table(("", *map(words, columns)), rows),
-        judged,
-        f"**{record['verdict']}**",
-    )
+    found = table(("", *map(words, columns)), rows)
+    parts = f"### {record['claim']}", record["says"], budget, found, judged, f"**{record['verdict']}**"
     return "\n\n".join(parts)
 
 

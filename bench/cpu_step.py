@@ -30,7 +30,9 @@ from cpu_subjects import SUBJECTS, Subject
 from gpucnn_kernels import launchcost
 from gpucnn_kernels.clock import Cpu
 from machine import describe
-from numba import set_num_threads
+
+from gpucnn.backend import Device
+from gpucnn.cpu import set_threads
 
 HERE = Path(__file__).parent
 WRONG = 1e-3  # |error| / |value|
@@ -104,14 +106,12 @@ def measure(job: dict[str, Any], timeout: float) -> dict[str, Any]:
 
 
 def start_us(threads: int) -> float:
-    """Microseconds of an empty kernel on `threads` threads: twice as many where these share no cache of data.
+    """Microseconds of an empty kernel on `threads` threads: about twice as many while data take long between cores.
 
-    A host may move the cores of a virtual machine to two last-level caches and back, within seconds.
+    In a virtual machine that changes within seconds, as if its host moved the cores to two last-level caches.
     """
-    set_num_threads(threads)
-    call, clock = launchcost.one("threads" if threads > 1 else "cpu", np), Cpu()
-    call()
-    return round(1e6 * min(clock.issued(call, 100) for _ in range(30)) / 100, 2)
+    set_threads(threads, Device("cpu"))
+    return round(launchcost.cost("threads", np, Cpu(), calls=100, rounds=30)["us_min"], 2)
 
 
 def used_by_children() -> float:

@@ -50,22 +50,22 @@ def step_tables(*records: dict[str, Any]) -> str:
         "brackets what the slowest and the fastest round leave open. The factor is the time of the fastest eager "
         "PyTorch of the row over gpucnn's. With malloc tuned, glibc keeps freed memory, and no step meets fresh pages. "
         f"Images a second are those of gpucnn with shuffled, cropped and flipped batches. "
-        f"Kernels of gpucnn: {kernels}. Others used at most {others:.2f} cores meanwhile.{_starts(runs)}"
+        f"Kernels of gpucnn: {kernels}. Others used at most {others:.2f} cores meanwhile."
     )
-    return "\n\n".join([*parts, " ".join([how, *dict.fromkeys(map(_where, records))])])
+    return "\n\n".join([*parts, " ".join([how, *_starts(runs), *dict.fromkeys(map(_where, records))])])
 
 
-def _starts(runs: list[dict[str, Any]]) -> str:
+def _starts(runs: list[dict[str, Any]]) -> list[str]:
     """Whether the cores were near each other while gpucnn was measured on more than one thread."""
     ours = [run["subjects"]["gpucnn"] for run in runs if run["threads"] > 1 and "gpucnn" in run["subjects"]]
     starts = [max(pair) for one in ours for pair in one.get("start_us", ())]
     if not starts:
-        return ""
+        return []  # results from before it was measured, or of one thread
     slow = sum(start > 1.5 * min(starts) for start in starts)
-    return (
-        f" On more than one thread an empty kernel took {min(starts):.1f} to {max(starts):.1f} µs, and in {slow} of "
-        f"{len(starts)} measurements of gpucnn over half as long again as at best: the cores then share no cache."
-    )
+    return [
+        f"On more than one thread an empty kernel took {min(starts):.1f} to {max(starts):.1f} µs, and in {slow} of "
+        f"{len(starts)} measurements of gpucnn over half as long again as at best, as if the cores shared no cache."
+    ]
 
 
 def _steps(runs: list[dict[str, Any]], names: list[str], part: str, title: str) -> str:
